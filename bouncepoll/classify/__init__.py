@@ -1,0 +1,1 @@
+"""What a mail says: detectors read formats, rules read wordings."""

@@ -1,0 +1,1 @@
+"""Forwarding: one module a backend. A backend defines ``Options`` and ``create``."""

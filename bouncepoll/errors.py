@@ -1,0 +1,61 @@
+"""The exceptions bouncepoll raises on purpose.
+
+::
+
+    BouncepollError
+    ├── ConfigurationError    the configuration is wrong: exit status 2, nothing was done
+    ├── UsageError            the command line, or a request, is wrong: exit status 2, nothing was done
+    ├── TransientError        may work later: the work in hand is given up, nothing is lost, the next run repeats it
+    │   ├── SourceUnavailable     a mailbox cannot be reached, or refused us
+    │   ├── StoreUnavailable      the database is locked, full or gone
+    │   └── DeliveryDeferred      a mail could not be handed over now
+    └── PermanentError        will not work however often it is tried
+        ├── MessageUnreadable     one message cannot be processed: it goes to quarantine, the batch goes on
+        └── DeliveryFailed        a mail will never be accepted
+
+Every message says what was found and what to do next. None of them ever holds a password or a token.
+"""
+
+
+class BouncepollError(Exception):
+    """The root of all errors raised on purpose."""
+
+
+class ConfigurationError(BouncepollError):
+    """The configuration is wrong. ``faults`` has one line a fault: file, key, what was found, what is allowed."""
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+class UsageError(BouncepollError):
+    """A request cannot be carried out as it was put (an unknown name, an address in use, a loop)."""
+
+
+class TransientError(BouncepollError):
+    """Something outside failed and may work later."""
+
+
+class SourceUnavailable(TransientError):
+    """The mailbox cannot be reached, does not answer in time, or refused the login."""
+
+
+class StoreUnavailable(TransientError):
+    """The database is locked, full, read-only or gone."""
+
+
+class DeliveryDeferred(TransientError):
+    """A mail could not be handed to the next hop now."""
+
+
+class PermanentError(BouncepollError):
+    """Trying again changes nothing."""
+
+
+class MessageUnreadable(PermanentError):
+    """One message cannot be processed; it is kept in quarantine."""
+
+
+class DeliveryFailed(PermanentError):
+    """The next hop will never take this mail."""

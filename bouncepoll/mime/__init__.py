@@ -1,0 +1,1 @@
+"""From octets to a ``Message``; the only package that imports flanker."""

@@ -1,0 +1,1 @@
+"""Frozen value types, named as the RFCs name them. Standard library only."""

@@ -1,0 +1,66 @@
+"""Reading a mailbox: what was found, how far we are, what becomes of a mail that is done."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from bouncepoll.model.message import MessageRef
+
+
+class DoneAction(StrEnum):
+    """What becomes of a mail at the mailbox once it is stored."""
+
+    MOVE = "move"
+    DELETE = "delete"
+    SEEN = "seen"
+    LEAVE = "leave"
+
+
+@dataclass(frozen=True, slots=True)
+class Disposition:
+    """What becomes of a mail at the mailbox once it is stored; ``folder`` is the target of a move, else None."""
+
+    action: DoneAction
+    folder: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.action}:{self.folder}" if self.folder else str(self.action)
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far a folder was read: every mail with a UID up to ``high_water`` is stored (or was gone).
+
+    Meaningful under one UIDVALIDITY only. POP3 has no order to rely on: there ``high_water`` stays 0.
+    """
+
+    source: str
+    folder: str
+    uidvalidity: int | None
+    high_water: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """The mails of a folder above the high-water mark, oldest first; all of them when the UIDVALIDITY changed."""
+
+    source: str
+    folder: str
+    uidvalidity: int | None
+    uids: tuple[str, ...]
+
+    def ref(self, uid: str) -> MessageRef:
+        """Return the place of the mail ``uid``."""
+        return MessageRef(self.source, self.folder, self.uidvalidity, uid)
+
+
+@dataclass(frozen=True, slots=True)
+class Unfetched:
+    """A mail the server lists but does not hand out. ``permanent``: it failed alone, twice, on a working connection.
+
+    A mail that vanished (expunged meanwhile) is ``gone`` and needs nothing more.
+    """
+
+    ref: MessageRef
+    error: str
+    permanent: bool = False
+    gone: bool = False

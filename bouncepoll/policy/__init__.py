@@ -1,0 +1,1 @@
+"""What to make of what a mail says."""

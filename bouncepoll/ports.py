@@ -1,0 +1,230 @@
+"""The contracts between the parts: what each may do, and how it may fail.
+
+Each implementation has to pass the contract suite of its port (``tests/contracts``), and so has its fake in
+``bouncepoll.testing``.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from bouncepoll.model.delivery import DeliveryResult, OutboxItem, Outgoing
+from bouncepoll.model.filter import BounceFilter, Route
+from bouncepoll.model.mailbox import Cursor, Disposition, Scan, Unfetched
+from bouncepoll.model.message import Message, MessageRef, RawMessage
+from bouncepoll.model.verdict import Finding, Severity, Verdict
+
+
+class Clock(Protocol):
+    """The time. Never read anywhere else."""
+
+    def __call__(self) -> datetime:
+        """Return the present time, aware, in UTC."""
+        ...
+
+
+class TokenSource(Protocol):
+    """Gives the secret of a login: a password, or a bearer token."""
+
+    def secret(self) -> str:
+        """Return the secret as it is valid now; asked for anew at each login.
+
+        Raises:
+            TransientError: it cannot be had now (a token end-point that does not answer).
+            ConfigurationError: it will never be had (no such file, a command that fails).
+        """
+        ...
+
+
+class Source(Protocol):
+    """One session with one mailbox. Fetching changes nothing there; only ``settle`` does.
+
+    Every method may raise ``SourceUnavailable`` (the session is then over; ``close`` is still allowed).
+    """
+
+    @property
+    def name(self) -> str:
+        """The mailbox's name in the configuration."""
+        ...
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders to read, in order; POP3 has just ``("INBOX",)``."""
+        ...
+
+    def open(self) -> None:
+        """Connect and log in. Certificates and host names are verified."""
+        ...
+
+    def scan(self, folder: str, cursor: Cursor | None) -> Scan:
+        """List the mails above the cursor, oldest first; all of them when the cursor is None or its UIDVALIDITY is old.
+
+        Raises:
+            ConfigurationError: there is no such folder.
+        """
+        ...
+
+    def fetch(self, scan: Scan, uids: Sequence[str]) -> Iterator[RawMessage | Unfetched]:
+        """Yield one entry for each of ``uids`` (of that scan), in any order: never fewer, never a mail twice.
+
+        A mail larger than the source's ``analysis_octets`` comes with its first octets only (``raw.truncated``).
+        """
+        ...
+
+    def complete(self, raw: RawMessage) -> RawMessage:
+        """Return the mail with all its octets; the mail itself when it has them already.
+
+        Raises:
+            MessageUnreadable: it is gone, or it is larger than the source's ``max_octets``.
+        """
+        ...
+
+    def settle(self, refs: Sequence[MessageRef], disposition: Disposition) -> Sequence[MessageRef]:
+        """Do at the mailbox what ``disposition`` says, and return the mails for which this is now certain.
+
+        Called after the commit only. A mail that is gone counts as settled. What is not returned is settled again at
+        the next poll. POP3 ends its session here (deletes apply at QUIT) and opens another when it is next used.
+        """
+        ...
+
+    def close(self) -> None:
+        """Log out and close; never raises, may be called twice."""
+        ...
+
+
+class Detector(Protocol):
+    """Reads one format. None means "not mine"; a verdict without findings means "mine, but it names no recipient"."""
+
+    @property
+    def name(self) -> str:
+        """The detector's name, as it stands in the evidence."""
+        ...
+
+    def detect(self, message: Message) -> Verdict | None:
+        """Return what the mail says, or None when it is not of this format. Never raises for any input."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A finding and what the policy makes of it (None for kinds that are no bounce)."""
+
+    finding: Finding
+    severity: Severity | None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Everything known of one mail, ready to be stored in one transaction.
+
+    ``forwards`` are the filters whose feedback addresses get the mail; ``message.raw`` is complete when there are any.
+    """
+
+    message: Message
+    verdict: Verdict
+    judged: tuple[Judged, ...]
+    routes: tuple[Route, ...]
+    forwards: tuple[BounceFilter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What storing one entry did: ``duplicate`` when the mail was known from another place."""
+
+    ref: MessageRef
+    message_id: int
+    duplicate: bool
+    events: int
+    forwards: int
+
+
+class UnitOfWork(Protocol):
+    """One transaction. Leaving it without ``commit`` undoes everything. Every method may raise ``StoreUnavailable``."""
+
+    def cursor(self, source: str, folder: str) -> Cursor | None:
+        """Return how far the folder was read, or None when it never was."""
+        ...
+
+    def advance(self, cursor: Cursor) -> None:
+        """Store how far the folder was read."""
+        ...
+
+    def known(self, scan: Scan) -> frozenset[str]:
+        """Return those UIDs of the scan whose mails are stored or in quarantine already."""
+        ...
+
+    def record(self, entries: Sequence[Entry], now: datetime) -> Sequence[Recorded]:
+        """Store mails: message, place, raw octets, routes, events, outbox rows. Storing a place again changes nothing.
+
+        Of a mail that is known from another place only the place, new routes and forwards for new filters are stored.
+        """
+        ...
+
+    def quarantine(self, ref: MessageRef, octets: bytes | None, error: str, now: datetime) -> None:
+        """Keep a mail that could not be processed: its octets where there are any, and why. Replaces an older entry."""
+        ...
+
+    def unsettled(self, scan: Scan, limit: int) -> Sequence[MessageRef]:
+        """Return stored mails of that folder and UIDVALIDITY the mailbox was not yet told about; none in quarantine."""
+        ...
+
+    def mark_settled(self, refs: Iterable[MessageRef]) -> None:
+        """Remember that the mailbox did what it was told about these mails."""
+        ...
+
+    def filters(self) -> Sequence[BounceFilter]:
+        """Return all filters by id, disabled ones too."""
+        ...
+
+    def commit(self) -> None:
+        """Make it durable; the unit of work is over then."""
+        ...
+
+
+class Store(Protocol):
+    """The database."""
+
+    def begin(self) -> AbstractContextManager[UnitOfWork]:
+        """Start a transaction.
+
+        Raises:
+            StoreUnavailable: the database is locked, full, read-only, gone, or has another schema version.
+        """
+        ...
+
+
+class Outbox(Protocol):
+    """Mails that wait to be forwarded. Each method is a transaction of its own."""
+
+    def claim(self, limit: int, now: datetime, lease: timedelta) -> Sequence[OutboxItem]:
+        """Return up to ``limit`` due items; no one else gets them before ``now + lease``."""
+        ...
+
+    def settle(
+        self,
+        item: OutboxItem,
+        results: Mapping[int, DeliveryResult],
+        retry_at: Mapping[int, datetime | None],
+        now: datetime,
+    ) -> None:
+        """Record the outcome, by recipient id: 2xx sent; else queued until ``retry_at``, or dead when that is None."""
+        ...
+
+
+class Backend(Protocol):
+    """Hands mails to the next hop."""
+
+    def send(self, outgoing: Outgoing) -> Sequence[DeliveryResult]:
+        """Hand over one mail and return one result for each forward-path, in that order.
+
+        Raises:
+            DeliveryDeferred: nothing was accepted, and it may work later (no connection, 421).
+            DeliveryFailed: nothing was accepted, and it never will be.
+        """
+        ...
+
+    def close(self) -> None:
+        """End the session; never raises, may be called twice. The next ``send`` opens another."""
+        ...

@@ -1,0 +1,1 @@
+"""Which bounce filters a mail belongs to."""
