@@ -1,0 +1,48 @@
+# make demo   the main job on this machine: no root, no system packages
+# make test   every check and every test; installs Dovecot, Postfix and PostgreSQL from Debian's packages when missing
+SHELL := /bin/sh
+VENV ?= .venv
+BIN := $(VENV)/bin
+CHECKED := bouncepoll migrations tests docs
+LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-header --quiet --upgrade
+
+.PHONY: demo test test-all check unit bench lock docs servers clean
+
+demo: $(VENV)/.demo
+	$(BIN)/bouncepoll demo
+
+test: servers check
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term -q
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check $(CHECKED)
+	$(BIN)/ruff format --check $(CHECKED)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/bouncepoll rules check
+	$(BIN)/python docs/generate.py --check
+
+unit: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/unit -q
+
+test-all: $(VENV)/.dev
+	./tests/all-pythons.sh 3.11 3.12 3.13
+
+servers:
+	./tests/servers/install.sh
+
+docs: $(VENV)/.dev
+	$(BIN)/python docs/generate.py
+
+# The lock files hold hashes and no addresses: the package index is the machine's own business.
+lock: $(VENV)/.dev
+	$(LOCK) --extra demo --group build --output-file requirements/demo.txt
+	$(LOCK) --extra demo --extra postgresql --group dev --output-file requirements/dev.txt
+
+$(VENV)/.%: requirements/%.txt pyproject.toml tests/venv.sh
+	./tests/venv.sh $(VENV) requirements/$*.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo .coverage* .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,36 @@
+#!/bin/sh
+# Installs the servers the tests start (as private instances on loopback) from Debian's packages, when they are missing.
+set -eu
+PATH=$PATH:/usr/sbin:/sbin
+
+missing=
+have() { command -v "$1" >/dev/null 2>&1; }
+have dovecot && [ -e /usr/lib/dovecot/imap ] || missing="$missing dovecot-imapd"
+[ -e /usr/lib/dovecot/pop3 ] || missing="$missing dovecot-pop3d"
+have postfix || missing="$missing postfix"
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
+[ -n "$missing" ] || exit 0
+
+root=
+if [ "$(id -u)" != 0 ]; then
+  if have sudo && sudo -n true 2>/dev/null; then root=sudo; else root=none; fi
+fi
+if [ "$root" = none ] || ! have apt-get; then
+  echo "the tests need these Debian packages, and only root can install them: apt-get install$missing" >&2
+  exit 2
+fi
+echo "installing:$missing"
+# The tests start instances of their own: none of the packages' services is to start here because of them.
+log=$(mktemp)
+$root sh -s "$missing" >"$log" 2>&1 <<'ROOT' || { tail -20 "$log" >&2; exit 1; }
+set -eu
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+  printf '#!/bin/sh\nexit 101\n' >"$policy"
+  chmod 755 "$policy"
+  trap 'rm -f "$policy"' EXIT
+fi
+apt-get update -qq
+DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $1
+ROOT
+rm -f "$log"
