@@ -14,7 +14,9 @@ from bouncepoll.model.delivery import DeliveryResult, OutboxItem, Outgoing
 from bouncepoll.model.filter import BounceFilter, Route
 from bouncepoll.model.mailbox import Cursor, Disposition, Scan, Unfetched
 from bouncepoll.model.message import Message, MessageRef, RawMessage
-from bouncepoll.model.verdict import Finding, Severity, Verdict
+from bouncepoll.model.reading import Reading
+from bouncepoll.model.records import EventRecord, ReprocessRun
+from bouncepoll.model.verdict import Detection, Finding, Kind, Severity, Verdict
 
 
 class Clock(Protocol):
@@ -95,15 +97,22 @@ class Source(Protocol):
 
 
 class Detector(Protocol):
-    """Reads one format. None means "not mine"; a verdict without findings means "mine, but it names no recipient"."""
+    """Reads the structure of one format; the rules then give the reasons.
+
+    A detector is a module of ``bouncepoll.classify.detectors`` (or an entry point of that group) with ``TIER: int``
+    (lower asks first, see ``bouncepoll.classify.engine``) and ``create() -> Detector``.
+    """
 
     @property
     def name(self) -> str:
         """The detector's name, as it stands in the evidence."""
         ...
 
-    def detect(self, message: Message) -> Verdict | None:
-        """Return what the mail says, or None when it is not of this format. Never raises for any input."""
+    def detect(self, reading: Reading) -> Detection | None:
+        """Return what the mail says; None means "not mine", no claims means "mine, but it names no recipient".
+
+        Never raises for any input. Called from several threads at once: a detector keeps nothing between mails.
+        """
         ...
 
 
@@ -227,4 +236,65 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """End the session; never raises, may be called twice. The next ``send`` opens another."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which stored mails are meant; None: any. ``since`` (inclusive) and ``until`` are times of recording."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    kind: Kind | None = None
+    filter_id: int | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMail:
+    """A stored mail with what was found in it; ``raw`` is None when its octets are older than the retention time."""
+
+    id: int
+    raw: RawMessage | None
+    kind: Kind
+    events: tuple[EventRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """What the stored mail ``message_id`` is by the rules of now."""
+
+    message_id: int
+    verdict: Verdict
+    judged: tuple[Judged, ...]
+
+
+class Archive(Protocol):
+    """The stored mails, to be classified again. Every method may raise ``StoreUnavailable``."""
+
+    def count(self, selection: Selection) -> int:
+        """Return how many mails are meant."""
+        ...
+
+    def page(self, selection: Selection, after_id: int, limit: int) -> Sequence[StoredMail]:
+        """Return up to ``limit`` mails above ``after_id``, by id; none of which retention took what they say."""
+        ...
+
+    def begin_run(self, selection: Selection, now: datetime) -> ReprocessRun:
+        """Note that the mails of a selection are about to be revised."""
+        ...
+
+    def unfinished_run(self) -> tuple[ReprocessRun, Selection] | None:
+        """Return the latest run that was begun and not finished, or None."""
+        ...
+
+    def apply(self, run_id: int, revisions: Sequence[Revision], last_id: int, now: datetime) -> None:
+        """Replace kinds and events in one transaction, keep the old events as history, note how far the run came.
+
+        A replaced event keeps the time its mail was recorded at; nothing is forwarded.
+        """
+        ...
+
+    def finish(self, run_id: int, now: datetime) -> None:
+        """Note that a run came to its end."""
         ...

@@ -30,7 +30,8 @@ class OutboxItem:
     """A mail that waits to be forwarded for one filter, claimed by one drainer until its lease ends.
 
     ``octets`` is the whole mail as it was fetched. ``fingerprint`` makes the forward's Message-ID stable, so a receiver
-    can drop a second copy. ``created_at`` is when it was queued.
+    can drop a second copy. ``created_at`` is when it was queued. ``lease_until`` is the end of the lease, and the token
+    that tells a later claim of the same item apart; None where nobody compares it.
     """
 
     recipients: tuple[OutboxRecipient, ...]
@@ -38,6 +39,7 @@ class OutboxItem:
     fingerprint: str
     octets: bytes
     created_at: datetime
+    lease_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

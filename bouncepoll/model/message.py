@@ -1,7 +1,7 @@
 """A mail as it was fetched, and as it was read."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
@@ -84,7 +84,7 @@ class Message:
 
     ``returned_headers`` are those of the first returned mail (message/rfc822, text/rfc822-headers, message/global, …),
     empty when there is none. ``fingerprint`` is 64 hexadecimal digits (SHA-256) and identifies the mail when a server
-    rebuilds its MIME or gives it another UID.
+    rebuilds its MIME or gives it another UID. ``index`` is ``first_values(headers)``, for whoever has it already.
     """
 
     raw: RawMessage
@@ -93,10 +93,16 @@ class Message:
     returned_headers: tuple[Header, ...]
     defects: tuple[str, ...]
     fingerprint: str
+    index: Mapping[str, str] | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Some thirty fields are asked for in each mail: one index instead of thirty walks over the headers.
+        if self.index is None:
+            object.__setattr__(self, "index", first_values(self.headers))
 
     def header(self, name: str) -> str | None:
         """Return the value of the first field called ``name``, in any case, or None."""
-        return next(self.header_values(name), None)
+        return self.index.get(name.casefold()) if self.index else None
 
     def header_values(self, name: str) -> Iterator[str]:
         """Yield the values of all fields called ``name``, in any case, first to last."""
@@ -119,6 +125,11 @@ class Message:
             if found:
                 return found
         return None
+
+
+def first_values(headers: tuple[Header, ...]) -> dict[str, str]:
+    """Return the value of the first field of each name; the names are casefolded."""
+    return {name.casefold(): value for name, value in reversed(headers)}
 
 
 def values_of(headers: tuple[Header, ...], name: str) -> Iterator[str]:

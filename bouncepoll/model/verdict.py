@@ -1,6 +1,7 @@
 """What a mail is, and why we think so."""
 
 from dataclasses import dataclass
+from datetime import date
 from enum import StrEnum
 
 from bouncepoll.model.report import RecipientReport
@@ -84,10 +85,25 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Absence:
+    """What an automatic reply states beside being one; None and ``()`` mean: it does not say, or not clearly.
+
+    ``away_until`` is the last day of the absence, ``back_on`` the first day after it. ``left``: the person does not
+    work there any more, or gave up the address. ``write_to`` are the addresses named to write to instead, at most five.
+    """
+
+    away_until: date | None = None
+    back_on: date | None = None
+    left: bool = False
+    write_to: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """What a mail says of one recipient; ``recipient`` is None where it cannot be known.
 
-    ``reason`` is set for bounces and delays, None for every other kind. ``report`` holds what was reported in detail.
+    ``reason`` is set for bounces and delays, None for every other kind. ``report`` holds what was reported in detail,
+    ``absence`` what an automatic reply states.
     """
 
     recipient: str | None
@@ -96,6 +112,7 @@ class Finding:
     permanence: Permanence
     evidence: Evidence
     report: RecipientReport | None = None
+    absence: Absence | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,3 +122,41 @@ class Verdict:
     kind: Kind
     findings: tuple[Finding, ...]
     evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A text that says why, and where it stands: what the rules are matched on."""
+
+    text: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a detector read of one recipient, before the rules gave it a reason.
+
+    ``kind`` None: the kind of the whole detection. ``passages`` stand in the order in which they are believed.
+    ``where`` says where the address was found when the report itself does not name it.
+    """
+
+    report: RecipientReport
+    kind: Kind | None = None
+    passages: tuple[Passage, ...] = ()
+    where: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """What a detector read in a mail: who is reported, and as what. The reason is found by the rules.
+
+    ``may_be`` names the kinds a rule may turn it into (a notice into a delay, an automatic reply into a vacation);
+    with ``kind`` None it is a detection only if such a rule matches. ``shown_by`` is what gave the format away.
+    ``led_by`` names the first fields of the rules that are asked (``subject``, ``opening``, ``text``), None: all rules.
+    """
+
+    kind: Kind | None
+    claims: tuple[Claim, ...] = ()
+    may_be: frozenset[Kind] = frozenset()
+    shown_by: Passage | None = None
+    led_by: frozenset[str] | None = None

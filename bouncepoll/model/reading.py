@@ -1,0 +1,23 @@
+"""A mail prepared for the detectors."""
+
+from dataclasses import dataclass
+
+from bouncepoll.model.message import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A mail and its text, found once for all detectors.
+
+    ``text`` is what the sender of this mail wrote, at most 64 KiB: the plain text, else the HTML as text, cut before a
+    returned mail. ``returned_text`` is the returned mail that stands in the same text (never matched by a rule, for
+    nobody who handled this mail wrote it), ``""`` when there is none. ``where`` names the part the text was read from
+    (``"part 1"``). ``sender`` is the bare address of From in lower case, ``""`` when there is none.
+    """
+
+    message: Message
+    text: str
+    returned_text: str
+    where: str
+    subject: str
+    sender: str

@@ -1,0 +1,12 @@
+"""In-memory fakes of every port, shipped with the package for tests of plug-ins and of the pipeline.
+
+Each passes the contract suite of its port (``tests/contracts``).
+"""
+
+from bouncepoll.testing.archive import ArchivedMail, FakeArchive
+from bouncepoll.testing.backend import FakeBackend
+from bouncepoll.testing.clock import FakeClock
+from bouncepoll.testing.source import FakeSource
+from bouncepoll.testing.store import FakeOutbox, FakeStore
+
+__all__ = ["ArchivedMail", "FakeArchive", "FakeBackend", "FakeClock", "FakeOutbox", "FakeSource", "FakeStore"]
