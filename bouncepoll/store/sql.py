@@ -1,0 +1,84 @@
+"""The database as the program sees it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from bouncepoll.model.records import RetentionCounts
+from bouncepoll.ports import Clock
+from bouncepoll.store import schema
+from bouncepoll.store.archive import SqlArchive
+from bouncepoll.store.database import Database
+from bouncepoll.store.filters import SqlFilters
+from bouncepoll.store.mailboxes import SqlMailboxes
+from bouncepoll.store.outbox import SqlOutbox
+from bouncepoll.store.quarantine import SqlQuarantine
+from bouncepoll.store.queries import SqlEvents, SqlMessages
+from bouncepoll.store.retention import retain
+from bouncepoll.store.unit import SqlUnitOfWork
+
+
+class SqlStore:
+    """A ``ports.Store`` on SQLite or PostgreSQL, with what an administrator asks of it.
+
+    May be used by several threads at once, and the database by several processes. Every method of every part may raise
+    ``StoreUnavailable``. ``file`` is the database's file, None for PostgreSQL.
+    """
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self.filters = SqlFilters(database, clock)
+        self.messages = SqlMessages(database)
+        self.events = SqlEvents(database)
+        self.archive = SqlArchive(database)
+        self.outbox = SqlOutbox(database, clock)
+        self.quarantine = SqlQuarantine(database)
+        self.mailboxes = SqlMailboxes(database)
+
+    @property
+    def file(self) -> Path | None:
+        """The database's file; None for PostgreSQL."""
+        return self._database.file
+
+    @contextmanager
+    def begin(self) -> Iterator[SqlUnitOfWork]:
+        """Start a transaction; see ``ports.Store``."""
+        with self._database.connect() as connection:
+            yield SqlUnitOfWork(connection)
+
+    def retention(
+        self,
+        now: datetime,
+        raw_days: float | None,
+        event_days: float | None,
+        batch: int = 500,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> RetentionCounts:
+        """Delete what is older than these ages, None meaning never, in transactions of ``batch`` rows.
+
+        What is kept whatever its age is written in ``bouncepoll.store.retention``.
+        """
+        return retain(self._database, now, raw_days, event_days, batch=batch, should_stop=should_stop)
+
+    def close(self) -> None:
+        """Close the connections; may be called twice."""
+        self._database.close()
+
+
+def open_store(url: str, *, clock: Clock, busy_timeout_s: float = 30.0) -> SqlStore:
+    """Open the database, and bring its schema up to date where it is SQLite.
+
+    A lock somebody else holds is waited for ``busy_timeout_s`` seconds.
+
+    Raises:
+        StoreUnavailable: it cannot be reached, or not be written.
+        ConfigurationError: the URL is wrong, the driver is missing, or the schema is not the one this program needs.
+    """
+    database = Database(url, busy_timeout_s=busy_timeout_s)
+    try:
+        schema.require(database)
+    except BaseException:
+        database.close()
+        raise
+    return SqlStore(database, clock)
