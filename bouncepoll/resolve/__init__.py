@@ -1,1 +1,5 @@
-"""Which bounce filters a mail belongs to."""
+"""Which filter a mail belongs to, and the addresses that decide it."""
+
+from bouncepoll.resolve.index import FilterIndex
+
+__all__ = ["FilterIndex"]

@@ -1,0 +1,393 @@
+"""The only place that builds things: settings in, working parts out."""
+
+import fcntl
+import multiprocessing
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache, cached_property, partial
+from pathlib import Path
+from typing import Self
+
+import structlog
+
+from bouncepoll import registry
+from bouncepoll.bootstrap._filters import FilterDesk
+from bouncepoll.classify import create_classifier
+from bouncepoll.deliver.drain import DrainReport, RetryPolicy, drain
+from bouncepoll.deliver.forward import prepare
+from bouncepoll.errors import BouncepollError, ConfigurationError, TransientError, UsageError
+from bouncepoll.model.delivery import OutboxState
+from bouncepoll.model.filter import BounceFilter, ForwardMode
+from bouncepoll.pipeline import Analyser, MailboxPlan, Poller, PollReport, next_poll_delay_s
+from bouncepoll.ports import Backend, Clock, Selection, Source
+from bouncepoll.reprocess import Reprocessor, ReprocessReport
+from bouncepoll.settings import MailboxSettings, Settings
+from bouncepoll.store import SqlStore, open_store, schema
+
+log = structlog.get_logger()
+
+#: Keys of a backend's section that may be missing as long as nothing is to be forwarded.
+_NEEDED_TO_FORWARD = ("host", "path")
+
+
+def system_clock() -> datetime:
+    """Return the present time; the one place that asks the system."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class PollOutcome:
+    """How a poll ended: with a report, or with an error and the time it is tried again."""
+
+    mailbox: str
+    report: PollReport | None
+    error: BouncepollError | None
+    next_poll_at: datetime
+
+
+class Application:
+    """bouncepoll as configured. Parts are built when first used; ``close`` (or ``with``) ends them."""
+
+    def __init__(self, settings: Settings, clock: Clock = system_clock) -> None:
+        self.settings = settings
+        self.clock = clock
+        self._failures: dict[str, int] = {}
+        self._random = random.Random()  # noqa: S311 - spreads polls, guards nothing.
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the database and the connection to the next hop, if they were opened."""
+        for part in ("backend", "store"):
+            built = self.__dict__.pop(part, None)
+            if built is not None:
+                built.close()
+
+    @cached_property
+    def store(self) -> SqlStore:
+        """The database, upgraded by itself where it is SQLite."""
+        return open_store(self.settings.database.url, clock=self.clock)
+
+    @cached_property
+    def analyser(self) -> Analyser:
+        """The way from octets to a verdict."""
+        return Analyser(create_classifier(self.settings.rules.extra_file).classify, self.settings.instance.id)
+
+    @cached_property
+    def backend(self) -> Backend:
+        """The configured way to hand over forwards."""
+        faults = self._backend_faults()
+        if faults:
+            raise ConfigurationError(*faults)
+        name = self.settings.delivery.backend
+        module = registry.plugins("bouncepoll.deliver")[name]
+        backend: Backend = module.create(getattr(self.settings.delivery, name))
+        return backend
+
+    def check_delivery(self) -> None:
+        """Make sure that what forwarding needs is configured, where a filter forwards or something waits.
+
+        Raises:
+            ConfigurationError: it is not, and it is needed; one line a fault.
+        """
+        forwarding = [entry for entry in self.store.filters.all() if entry.enabled and entry.forward_to]
+        if not forwarding and not self.store.outbox.counts()[OutboxState.QUEUED]:
+            return
+        faults = self._backend_faults()
+        modes = {entry.forward_mode or self.settings.forward.mode for entry in forwarding}
+        if self.settings.forward.from_address is None and modes - {ForwardMode.REDIRECT}:
+            faults.append(
+                "forward.from_address: is missing, and the modes rewrite and attach need it; write an address the next "
+                "hop lets this account send from"
+            )
+        if faults:
+            raise ConfigurationError(*faults)
+
+    def _backend_faults(self) -> list[str]:
+        name = self.settings.delivery.backend
+        section = getattr(self.settings.delivery, name)
+        if section is None:
+            return [
+                f"delivery.{name}: the section is missing, and the backend needs it; write [delivery.{name}] "
+                "('bouncepoll config example' shows its keys), or choose another delivery.backend"
+            ]
+        if getattr(section, "socket", None) is not None:
+            return []
+        missing = [key for key in _NEEDED_TO_FORWARD if getattr(section, key, "") is None]
+        return [f"delivery.{name}.{key}: is missing, and there is something to forward; set it" for key in missing]
+
+    @property
+    def mailboxes(self) -> Mapping[str, MailboxSettings]:
+        """The enabled mailboxes by name."""
+        return {name: mailbox for name, mailbox in self.settings.mailboxes.items() if mailbox.enabled}
+
+    @property
+    def drain_interval_s(self) -> float:
+        """How often the outbox is looked at."""
+        return self.settings.delivery.interval
+
+    def mailbox(self, name: str) -> MailboxSettings:
+        """Return a mailbox's settings.
+
+        Raises:
+            UsageError: there is none of that name.
+        """
+        try:
+            return self.settings.mailboxes[name]
+        except KeyError:
+            known = ", ".join(sorted(self.settings.mailboxes)) or "none is configured"
+            raise UsageError(f"there is no mailbox {name!r}; known: {known}") from None
+
+    def source(self, name: str) -> Source:
+        """Build a session with a mailbox; it is not open yet."""
+        options = self.mailbox(name)
+        source: Source = registry.plugins("bouncepoll.sources")[options.protocol].create(name, options)
+        return source
+
+    def poll_interval_s(self, name: str) -> float:
+        """How often a mailbox is polled."""
+        return self.mailbox(name).poll
+
+    def next_poll_at(self, name: str) -> datetime | None:
+        """Return when a mailbox that backs off is due again; None when it is due now."""
+        state = next((state for state in self.store.mailboxes.all() if state.source == name), None)
+        return state.next_poll_at if state is not None and state.failures else None
+
+    def poll(
+        self,
+        name: str,
+        *,
+        should_stop: Callable[[], bool] = lambda: False,
+        on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+    ) -> PollOutcome:
+        """Poll one mailbox once; a failure is recorded with the mailbox and returned, not raised."""
+        options = self.mailbox(name)
+        try:
+            self._check_default_filter(name)
+            report = Poller(
+                self.source(name),
+                MailboxPlan(name, options.on_done, options.default_filter, options.batch),
+                store=self.store,
+                analyser=self.analyser,
+                clock=self.clock,
+                should_stop=should_stop,
+                on_progress=on_progress,
+            ).run()
+        except BouncepollError as exc:
+            return self._failed(name, exc)
+        except Exception as exc:
+            # A mistake of ours, met by one mailbox, must not hold up the others.
+            log.exception("mailbox_failed_unexpectedly", mailbox=name)
+            found = f"{type(exc).__name__}; nothing is lost; the log has the traceback, please report it"
+            return self._failed(name, TransientError(f"{name}: a mistake in bouncepoll: {found}"))
+        self._failures.pop(name, None)
+        due = self.clock() + timedelta(seconds=options.poll)
+        self.store.mailboxes.note_success(name, self.clock(), due)
+        log.info("mailbox_polled", mailbox=name, recorded=report.recorded, quarantined=report.quarantined)
+        return PollOutcome(name, report, None, due)
+
+    def _failed(self, name: str, exc: BouncepollError) -> PollOutcome:
+        failures = self._failures[name] = self._failures.get(name, 0) + 1
+        delay_s = next_poll_delay_s(self.poll_interval_s(name), failures, self._random)
+        due = self.clock() + timedelta(seconds=delay_s)
+        log.error("mailbox_failed", mailbox=name, error=str(exc), failures=failures, next_poll_at=due.isoformat())
+        try:
+            self.store.mailboxes.note_failure(name, str(exc), self.clock(), due)
+        except BouncepollError as unavailable:
+            log.error("mailbox_state_not_stored", mailbox=name, error=str(unavailable))  # noqa: TRY400 - it says all.
+        return PollOutcome(name, None, exc, due)
+
+    def drain(self, should_stop: Callable[[], bool] = lambda: False) -> DrainReport:
+        """Forward what is due in the outbox."""
+        delivery, forward = self.settings.delivery, self.settings.forward
+        if self._backend_faults() and not self.store.outbox.counts()[OutboxState.QUEUED]:
+            return DrainReport()
+        return drain(
+            self.store.outbox,
+            self.backend,
+            lambda item: prepare(item, forward, self.settings.instance.id),
+            clock=self.clock,
+            policy=RetryPolicy(
+                first_s=delivery.retry_first,
+                factor=delivery.retry_factor,
+                max_s=delivery.retry_max,
+                max_age_s=delivery.max_age,
+            ),
+            stop=should_stop,
+            rng=self._random,
+        )
+
+    def reprocess(
+        self,
+        selection: Selection,
+        *,
+        apply: bool = False,
+        resume: bool = False,
+        workers: int = 1,
+        should_stop: Callable[[], bool] = lambda: False,
+        on_progress: Callable[[int], None] = lambda _looked_at: None,
+    ) -> ReprocessReport:
+        """Classify stored mails again, on ``workers`` processes; with ``apply`` the findings that differ are replaced.
+
+        ``resume`` goes on with the run that was stopped last, with the selection it had.
+
+        Raises:
+            UsageError: there is no run to resume, or one that was stopped and is not resumed.
+        """
+        archive = self.store.archive
+        unfinished = archive.unfinished_run() if apply else None
+        if resume and unfinished is None:
+            raise UsageError("no run was stopped; start one with 'bouncepoll reprocess --apply'")
+        if unfinished is not None and not resume:
+            raise UsageError(
+                f"the run of {unfinished[0].started_at:%Y-%m-%d %H:%M} stopped after mail {unfinished[0].after_id}; "
+                "finish it first with 'bouncepoll reprocess --apply --resume'"
+            )
+        run, meant = unfinished if unfinished is not None else (None, selection)
+        # Forking a process that has threads (the progress bar's) may deadlock: workers start afresh.
+        context = multiprocessing.get_context("spawn")
+        analyser = partial(_worker_analyser, self.settings.rules.extra_file, self.settings.instance.id)
+        with ProcessPoolExecutor(workers, mp_context=context) as executor:
+            reprocessor = Reprocessor(
+                archive, meant, analyser, executor, clock=self.clock, should_stop=should_stop, on_progress=on_progress
+            )
+            if not apply:
+                return reprocessor.compare()
+            run = run or archive.begin_run(meant, self.clock())
+            return reprocessor.apply(run.id, run.after_id)
+
+    def retain(self, should_stop: Callable[[], bool] = lambda: False) -> None:
+        """Delete what is older than the retention times."""
+        ages = self.settings.retention
+        counts = self.store.retention(self.clock(), _days(ages.raw), _days(ages.events), should_stop=should_stop)
+        log.info(
+            "retention_done",
+            raw_mails=counts.blobs,
+            events=counts.events,
+            forwards=counts.forwards,
+            messages=counts.messages,
+        )
+
+    def count_new(self, name: str) -> Sequence[tuple[str, int]]:
+        """Log in to a mailbox and return each folder with the number of mails the next poll would read.
+
+        Raises:
+            TransientError: the mailbox or the database cannot be reached.
+            ConfigurationError: a folder does not exist, a secret cannot be read.
+        """
+        source = self.source(name)
+        found = []
+        try:
+            source.open()
+            for folder in source.folders:
+                with self.store.begin() as uow:
+                    cursor = uow.cursor(name, folder)
+                scan = source.scan(folder, cursor)
+                with self.store.begin() as uow:
+                    found.append((folder, len(set(scan.uids) - uow.known(scan))))
+        finally:
+            source.close()
+        return found
+
+    def stored_filters(self) -> Sequence[BounceFilter]:
+        """Return the filters in the database; none, and no database made, where there is none yet."""
+        if not schema.status(self.settings.database.url).up_to_date:
+            return ()
+        return self.store.filters.all()
+
+    def filter_id(self, name: str | None) -> int | None:
+        """Return the id of the filter of that name, address or id; None for None.
+
+        Raises:
+            UsageError: there is none.
+        """
+        return None if name is None else self.filter(name).id
+
+    def filter(self, name: str) -> BounceFilter:
+        """Return the filter of that name, address or id.
+
+        Raises:
+            UsageError: there is none.
+        """
+        found = self.store.filters.get(name)
+        if found is None:
+            raise UsageError(f"there is no filter {name[:80]!r}; 'bouncepoll filter list' shows them")
+        return found
+
+    def add_filter(self, wanted: BounceFilter, mailbox: str | None = None) -> BounceFilter:
+        """Store a new filter; its filter address is made where it has none, of ``mailbox`` where that is named.
+
+        Raises:
+            UsageError: the name or the filter address is in use or none at all; forwards would come back (loop).
+        """
+        if mailbox is not None:
+            self.mailbox(mailbox)
+        return FilterDesk(self.store.filters, self.settings).add(wanted, mailbox)
+
+    def replace_filter(self, changed: BounceFilter) -> BounceFilter:
+        """Store a changed filter under its id; raises like ``add_filter``, also when there is none of that id."""
+        return FilterDesk(self.store.filters, self.settings).replace(changed)
+
+    def import_filters(self, wanted: Sequence[BounceFilter], *, replace_existing: bool = False) -> tuple[int, int]:
+        """Store many filters, all or none; return how many were added, and how many replaced.
+
+        Raises:
+            UsageError: one of them cannot be stored, or its name is in use and ``replace_existing`` is false.
+        """
+        return FilterDesk(self.store.filters, self.settings).import_all(wanted, replace_existing=replace_existing)
+
+    def _check_default_filter(self, name: str) -> None:
+        wanted = self.mailbox(name).default_filter
+        if wanted is not None and self.store.filters.get(wanted) is None:
+            raise ConfigurationError(
+                f"mailboxes.{name}.default_filter: there is no filter {wanted!r}; 'bouncepoll filter list' shows them"
+            )
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the right to poll into this database: SQLite has one polling process, PostgreSQL any number.
+
+        Raises:
+            UsageError: another process holds it.
+        """
+        path = self.store.file
+        if path is None:
+            yield
+            return
+        with _locked(path.with_name(path.name + ".lock")):
+            yield
+
+
+def _days(age_s: float | None) -> float | None:
+    return None if age_s is None else age_s / 86400
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    try:
+        file = path.open("w")
+    except OSError as exc:
+        raise ConfigurationError(f"{path}: the lock file cannot be written: {exc}; check the folder's owner") from exc
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError(
+                f"{path}: another bouncepoll process polls into this database; stop it first, or use PostgreSQL "
+                "for several"
+            ) from None
+        yield
+
+
+@cache
+def _worker_analyser(extra_rules: Path | None, instance_id: str) -> Analyser:
+    """Return the analyser of this process, built once; what each worker of ``reprocess`` calls for each chunk."""
+    return Analyser(create_classifier(extra_rules).classify, instance_id)

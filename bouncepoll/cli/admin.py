@@ -1,0 +1,109 @@
+"""``bouncepoll rules``, ``db`` and ``config``: what an administrator looks after."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bouncepoll.classify import check_rules, load_rules
+from bouncepoll.cli._output import JsonOption, console, harmless, print_fields, print_json, print_table, say
+from bouncepoll.cli._state import state_of
+from bouncepoll.errors import ConfigurationError
+from bouncepoll.settings import example_toml
+from bouncepoll.store import schema
+
+rules = typer.Typer(help="The rules that give bounces their reason.", no_args_is_help=True)
+db = typer.Typer(help="The database's schema.", no_args_is_help=True)
+config = typer.Typer(help="The configuration.", no_args_is_help=True)
+
+ExtraOption = Annotated[
+    Path | None,
+    typer.Option("--file", help="Own rules, asked before ours; by default rules.extra_file.", show_default=False),
+]
+
+
+@rules.command("check")
+def rules_check(context: typer.Context, extra: ExtraOption = None) -> None:
+    """Prove that each rule is reached by its own examples and none is there twice; exit 1 when one is not."""
+    loaded = load_rules(extra or state_of(context).settings.rules.extra_file)
+    faults = check_rules(loaded)
+    for fault in faults:
+        typer.echo(harmless(fault), err=True)
+    examples = sum(len(rule.examples) for rule in loaded)
+    console().print(f"{len(loaded)} rules, {examples} examples, {len(faults)} faults")
+    if faults:
+        raise typer.Exit(1)
+
+
+@rules.command("list")
+def rules_list(context: typer.Context, extra: ExtraOption = None, as_json: JsonOption = False) -> None:
+    """List the rules in the order in which they are asked."""
+    loaded = load_rules(extra or state_of(context).settings.rules.extra_file)
+    if as_json:
+        for rule in loaded:
+            print_json(
+                {
+                    "id": rule.id,
+                    "reason": rule.reason,
+                    "kind": rule.kind,
+                    "language": rule.language,
+                    "source": rule.source,
+                    "file": str(rule.file),
+                }
+            )
+        return
+    print_table(
+        "Rules",
+        ("id", "reason or kind", "language", "source"),
+        ((rule.id, rule.reason or rule.kind, rule.language, rule.source) for rule in loaded),
+    )
+
+
+@db.command("upgrade")
+def db_upgrade(context: typer.Context) -> None:
+    """Bring the database's schema up to date; needed on PostgreSQL, done by itself on SQLite."""
+    url = state_of(context).settings.database.url
+    schema.upgrade(url)
+    say(f"the schema is up to date: {schema.status(url).current}")
+
+
+@db.command("status")
+def db_status(context: typer.Context, as_json: JsonOption = False) -> None:
+    """Show the schema's version; exit 1 when it is not the one this program needs."""
+    status = schema.status(state_of(context).settings.database.url)
+    fields = {"current": status.current, "needed": status.head, "up_to_date": status.up_to_date}
+    if as_json:
+        print_json(fields)
+    else:
+        print_fields("Database", fields)
+    if not status.up_to_date:
+        raise typer.Exit(1)
+
+
+@config.command("check")
+def config_check(context: typer.Context, as_json: JsonOption = False) -> None:
+    """Read the configuration and show what it comes to, secrets masked; exit 2 when it is wrong, one line a fault."""
+    settings = state_of(context).settings
+    faults = check_rules(load_rules(settings.rules.extra_file)) if settings.rules.extra_file else []
+    faults += settings.missing_files()
+    if faults:
+        raise ConfigurationError(*faults)
+    if as_json:
+        print_json(settings.public())
+        return
+    print_fields("Configuration", _flat(settings.public()))
+
+
+@config.command("example")
+def config_example() -> None:
+    """Print a configuration with every key, its default, its unit and what it is for."""
+    typer.echo(example_toml(), nl=False)
+
+
+def _flat(tree: object, prefix: str = "") -> dict[str, object]:
+    if not isinstance(tree, dict) or not tree:
+        return {prefix: tree if tree != {} else None}
+    flat: dict[str, object] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat

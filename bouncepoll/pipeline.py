@@ -1,0 +1,261 @@
+"""What happens to a mail, in order: fetch, read, resolve, classify, store, commit, settle.
+
+Everything that brings mails in runs through ``Analyser`` and ``Poller``; nothing is done at the mailbox before the
+commit, and nothing is counted or forwarded twice after it (see ``ports.UnitOfWork.record``).
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from random import Random
+
+import structlog
+
+from bouncepoll import mime
+from bouncepoll.errors import TransientError
+from bouncepoll.model.filter import BounceFilter
+from bouncepoll.model.loop import has_looped
+from bouncepoll.model.mailbox import Cursor, Disposition, Scan, Unfetched
+from bouncepoll.model.message import Message, MessageRef, RawMessage
+from bouncepoll.model.verdict import Evidence, Kind, Verdict
+from bouncepoll.policy.severity import severity
+from bouncepoll.ports import Clock, Entry, Judged, Recorded, Source, Store
+from bouncepoll.resolve import FilterIndex
+
+log = structlog.get_logger()
+
+_SETTLE_CHUNK = 500
+_LONGEST_BACKOFF_S = 3600.0
+
+
+class Analyser:
+    """Octets in, ``Entry`` out: reads a mail, finds its filters, says what it is. Changes nothing anywhere."""
+
+    def __init__(self, classify: Callable[[Message], Verdict], instance_id: str) -> None:
+        """``instance_id`` is what our own forwards carry in their loop header."""
+        self._classify = classify
+        self._instance_id = instance_id
+
+    def __call__(
+        self, raw: RawMessage, filters: Sequence[BounceFilter] = (), default_filter: str | None = None
+    ) -> Entry:
+        """Return everything known of one mail; it belongs to no filter when ``filters`` is empty."""
+        return self.entry(raw, FilterIndex(filters), default_filter)
+
+    def entry(self, raw: RawMessage, index: FilterIndex, default_filter: str | None) -> Entry:
+        """Return everything known of one mail, its filters looked up in ``index``."""
+        message = mime.parse(raw)
+        routes = index.routes(message, default_filter)
+        verdict = self._verdict(message)
+        judged = tuple(Judged(finding, severity(finding)) for finding in verdict.findings)
+        forwards = tuple(index.by_id(route.filter_id) for route in routes)
+        return Entry(message, verdict, judged, routes, tuple(f for f in forwards if f.forwards(verdict.kind)))
+
+    def _verdict(self, message: Message) -> Verdict:
+        if has_looped(message.headers, self._instance_id):
+            return Verdict(Kind.LOOP, (), Evidence("loop", matched_text=self._instance_id, where="X-Bouncepoll-Loop"))
+        return self._classify(message)
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxPlan:
+    """What to do with one mailbox: ``batch`` is the number of mails a transaction stores."""
+
+    name: str
+    disposition: Disposition
+    default_filter: str | None = None
+    batch: int = 100
+
+
+@dataclass(slots=True)
+class PollReport:
+    """What one poll did, in mails. ``held``: the server did not hand them out now; the next poll asks again."""
+
+    recorded: int = 0
+    duplicates: int = 0
+    quarantined: int = 0
+    unrouted: int = 0
+    held: int = 0
+    forwards: int = 0
+    settled: int = 0
+    stopped: bool = False
+    kinds: Counter[Kind] = field(default_factory=Counter)
+
+
+class Poller:
+    """Polls one mailbox once.
+
+    ``should_stop`` is asked between batches; ``on_progress`` is told how many mails of how many are done.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        plan: MailboxPlan,
+        *,
+        store: Store,
+        analyser: Analyser,
+        clock: Clock,
+        should_stop: Callable[[], bool] = lambda: False,
+        on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+    ) -> None:
+        self._source = source
+        self._plan = plan
+        self._store = store
+        self._analyser = analyser
+        self._clock = clock
+        self._should_stop = should_stop
+        self._on_progress = on_progress
+        self._report = PollReport()
+
+    def run(self) -> PollReport:
+        """Read every folder of the mailbox and return what was done.
+
+        Raises:
+            TransientError: the mailbox or the database failed; what was committed before stays, nothing is lost.
+            ConfigurationError: a folder does not exist, a secret cannot be read.
+        """
+        self._report = PollReport()
+        try:
+            self._source.open()
+            for folder in self._source.folders:
+                if not self._report.stopped:
+                    self._read(folder)
+        finally:
+            self._source.close()
+        return self._report
+
+    def _read(self, folder: str) -> None:
+        with self._store.begin() as uow:
+            cursor = uow.cursor(self._plan.name, folder)
+        scan = self._source.scan(folder, cursor)
+        if cursor is not None and cursor.uidvalidity != scan.uidvalidity:
+            log.warning("uidvalidity_changed", mailbox=self._plan.name, folder=folder, mails=len(scan.uids))
+        with self._store.begin() as uow:
+            known = uow.known(scan)
+            left = uow.unsettled(scan, _SETTLE_CHUNK)
+        while left:
+            left = self._settle(left, scan)
+        progress = _Progress(scan, cursor, known)
+        for uids in _chunks([uid for uid in scan.uids if uid not in known], self._plan.batch):
+            if self._should_stop():
+                self._report.stopped = True
+                return
+            self._batch(scan, uids, progress)
+            self._on_progress(progress.done, len(scan.uids))
+
+    def _batch(self, scan: Scan, uids: Sequence[str], progress: "_Progress") -> None:
+        answers = list(self._source.fetch(scan, uids))
+        with self._store.begin() as uow:
+            index = FilterIndex(uow.filters())
+        entries: list[Entry] = []
+        failed: list[tuple[MessageRef, bytes | None, str]] = []
+        for answer in answers:
+            if isinstance(answer, Unfetched):
+                self._unfetched(answer, failed, progress)
+                continue
+            try:
+                entries.append(self._complete(self._analyser.entry(answer, index, self._plan.default_filter)))
+            except TransientError:
+                raise
+            except Exception as exc:  # noqa: BLE001 - whatever one mail does, the others go on, and it is kept.
+                log.warning("message_quarantined", place=str(answer.ref), error=str(exc), exc_info=True)
+                failed.append((answer.ref, answer.octets, f"{type(exc).__name__}: {exc}"))
+            progress.handled(answer.ref.uid)
+        now = self._clock()
+        with self._store.begin() as uow:
+            recorded = uow.record(entries, now)
+            for ref, octets, error in failed:
+                uow.quarantine(ref, octets, error, now)
+            uow.advance(progress.cursor())
+            uow.commit()
+        self._count(entries, recorded, len(failed))
+        self._settle([entry.ref for entry in recorded], scan)
+
+    def _complete(self, entry: Entry) -> Entry:
+        if not entry.forwards or not entry.message.raw.truncated:
+            return entry
+        return replace(entry, message=replace(entry.message, raw=self._source.complete(entry.message.raw)))
+
+    def _unfetched(
+        self, answer: Unfetched, failed: list[tuple[MessageRef, bytes | None, str]], progress: "_Progress"
+    ) -> None:
+        if answer.permanent:
+            failed.append((answer.ref, None, answer.error))
+        if answer.permanent or answer.gone:
+            progress.handled(answer.ref.uid)
+            return
+        self._report.held += 1
+        log.warning("message_held", place=str(answer.ref), error=answer.error)
+
+    def _settle(self, refs: Sequence[MessageRef], scan: Scan) -> Sequence[MessageRef]:
+        """Settle mails and return the next ones left from an earlier poll; none when the mailbox refused them all."""
+        if not refs:
+            return ()
+        settled = self._source.settle(refs, self._plan.disposition)
+        with self._store.begin() as uow:
+            uow.mark_settled(settled)
+            left = uow.unsettled(scan, _SETTLE_CHUNK)
+            uow.commit()
+        self._report.settled += len(settled)
+        return left if settled else ()
+
+    def _count(self, entries: Sequence[Entry], recorded: Sequence[Recorded], quarantined: int) -> None:
+        self._report.quarantined += quarantined
+        for entry, stored in zip(entries, recorded, strict=True):
+            self._report.recorded += 1
+            self._report.duplicates += stored.duplicate
+            self._report.forwards += stored.forwards
+            self._report.unrouted += not entry.routes
+            self._report.kinds[entry.verdict.kind] += 1
+            log.info(
+                "message_recorded",
+                mailbox=stored.ref.source,
+                folder=stored.ref.folder,
+                uid=stored.ref.uid,
+                message=stored.message_id,
+                kind=str(entry.verdict.kind),
+                findings=len(entry.judged),
+                filters=[route.filter_id for route in entry.routes],
+                forwards=stored.forwards,
+                duplicate=stored.duplicate,
+            )
+
+
+class _Progress:
+    """How far a folder is read: the high-water mark never passes a mail that is not stored."""
+
+    def __init__(self, scan: Scan, cursor: Cursor | None, known: frozenset[str]) -> None:
+        self._scan = scan
+        self._handled = set(known)
+        self._next = 0
+        old = cursor is not None and cursor.uidvalidity == scan.uidvalidity
+        self._high_water = cursor.high_water if cursor is not None and old else 0
+
+    @property
+    def done(self) -> int:
+        return len(self._handled)
+
+    def handled(self, uid: str) -> None:
+        self._handled.add(uid)
+
+    def cursor(self) -> Cursor:
+        uids = self._scan.uids
+        while self._next < len(uids) and uids[self._next] in self._handled:
+            if self._scan.uidvalidity is not None:
+                self._high_water = int(uids[self._next])
+            self._next += 1
+        return Cursor(self._scan.source, self._scan.folder, self._scan.uidvalidity, self._high_water)
+
+
+def next_poll_delay_s(every_s: float, failures: int, rng: Random) -> float:
+    """Return how long a mailbox rests after ``failures`` failed polls in a row: doubling, at most an hour, ±10 %."""
+    longest_s = max(every_s, _LONGEST_BACKOFF_S)
+    return min(every_s * 2.0 ** min(failures, 30), longest_s) * rng.uniform(0.9, 1.1)
+
+
+def _chunks(uids: Sequence[str], size: int) -> Iterator[list[str]]:
+    pending = iter(uids)
+    while chunk := list(islice(pending, size)):
+        yield chunk

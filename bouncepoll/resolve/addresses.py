@@ -1,0 +1,149 @@
+"""Addresses as filters and header fields hold them: one bare, comparable form, and what wraps it undone."""
+
+import re
+from collections.abc import Iterator
+
+from bouncepoll.errors import UsageError
+
+#: RFC 5321 section 4.5.3.1: 64 octets before the "@", 255 after it.
+MAX_CHARACTERS = 320
+_MAX_VALUE_CHARACTERS = 32_768
+_MAX_ADDRESSES = 200
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+
+_QUOTED = r'"(?:[^"\\\r\n]|\\.){1,64}"'
+_ATOM = r"[^\s<>()\[\]{}\",;:@\\]{1,128}"
+_DOMAIN = r"(?:\[[0-9a-fA-F.:]{3,50}\]|[^\s<>()\[\]{}\",;:@\\'`|]{1,255})"
+_ADDRESS = re.compile(rf"(?P<local>{_QUOTED}|{_ATOM})@(?P<domain>{_DOMAIN})")
+_WHOLE = re.compile(rf"(?P<local>{_QUOTED}|{_ATOM})@(?P<domain>{_DOMAIN})")
+# SRS (Shevlin): SRS0=hash=time=domain=local@forwarder, SRS1=hash=forwarder==hash=time=domain=local@forwarder. The hash
+# is the forwarder's: nobody else can check it.
+_SRS0 = re.compile(r"SRS0[=+-][^=]{1,16}=[^=]{1,8}=(?P<domain>[^=@]{1,255})=(?P<local>.{1,128})", re.IGNORECASE)
+_SRS1 = re.compile(r"SRS1[=+-][^=]{1,16}=[^=]{1,255}=(?P<rest>[=+-].{1,255})", re.IGNORECASE)
+# BATV (draft-levine-smtp-batv): prvs=tag=local, and the older forms prvs=local/tag and btv1==tag==local.
+_PRVS = re.compile(r"prvs=(?P<tag>[0-9a-z]{6,16})=(?P<local>.{1,128})", re.IGNORECASE)
+_PRVS_OLD = re.compile(r"prvs=(?P<local>[^=/]{1,128})/(?P<tag>[0-9a-z]{6,16})", re.IGNORECASE)
+_BTV1 = re.compile(r"btv1==[^=]{1,32}==(?P<local>.{1,128})", re.IGNORECASE)
+
+
+def normalise(text: str | None) -> str | None:
+    """Return the bare address in ``text`` in its comparable form, or None when there is none.
+
+    Lower case, an IDN's A-labels (RFC 5891) as they are written in the DNS, a needlessly quoted local part unquoted.
+    """
+    return next(addresses_in(text or ""), None)
+
+
+def addresses_in(value: str) -> Iterator[str]:
+    """Yield the addresses of a header field's value, at most 200, in order; linear in the first 32 KiB of the value."""
+    text = value[:_MAX_VALUE_CHARACTERS]
+    if "@" not in text:
+        return
+    for count, match in enumerate(_ADDRESS.finditer(text)):
+        if count >= _MAX_ADDRESSES:
+            return
+        found = _comparable(match["local"], match["domain"])
+        if found is not None:
+            yield found
+
+
+def valid_address(text: str) -> str | None:
+    """Return an address typed by an administrator in its comparable form; None when it is not one address exactly."""
+    bare = text.strip()
+    if len(bare) > MAX_CHARACTERS or not bare.isprintable():
+        return None
+    match = _WHOLE.fullmatch(bare)
+    if match is None or ("." not in match["domain"] and not match["domain"].startswith("[")):
+        return None
+    return _comparable(match["local"], match["domain"])
+
+
+def valid_filter_address(text: str) -> str | None:
+    """Return a filter address, ``local@domain`` or the catch-all ``@domain``, in its comparable form; else None."""
+    bare = text.strip()
+    if not bare.startswith("@"):
+        return valid_address(bare)
+    whole = valid_address("x" + bare)
+    return None if whole is None else whole[1:]
+
+
+def without_sub_address(address: str) -> str | None:
+    """Return the address without its sub-address (RFC 5233: what follows the first ``+``); None when it has none."""
+    local, _, domain = address.rpartition("@")
+    base, plus, _detail = local.partition("+")
+    return f"{base}@{domain}" if plus and base else None
+
+
+def unwrapped(address: str) -> str | None:
+    """Return the address inside an SRS or BATV wrapper, None when there is none.
+
+    A wrapper's signature is its maker's own: it cannot be checked here, so what is inside is no proof of anything.
+    """
+    local, _, domain = address.rpartition("@")
+    for _ in range(4):
+        inner = _unwrap_once(local, domain)
+        if inner is None:
+            break
+        local, domain = inner
+    found = _comparable(local, domain)
+    return found if found != address else None
+
+
+def covers(filter_address: str, address: str) -> bool:
+    """Whether a mail to ``address`` would belong to this filter address: the same, a sub-address, or its domain."""
+    if filter_address.startswith("@"):
+        return address.endswith(filter_address)
+    forms = {address, without_sub_address(address), unwrapped(address)}
+    return filter_address in forms
+
+
+def filter_address(template: str, number: int, *, mailbox_address: str | None, mailloop_domain: str | None) -> str:
+    """Return the address a new filter gets by a template.
+
+    ``{id}`` is the filter's number, ``{mailloop_domain}`` that of the configuration; ``{local}`` and ``{domain}`` are
+    those of the polled mailbox, whose own sub-address is dropped.
+
+    Raises:
+        UsageError: the template asks for something that is not known, or what comes out is no address.
+    """
+    base = without_sub_address(mailbox_address) or mailbox_address if mailbox_address else None
+    local, _, domain = base.rpartition("@") if base else ("", "", "")
+    values = {"id": str(number), "mailloop_domain": mailloop_domain or "", "local": local, "domain": domain}
+    unknown = [name for name in _PLACEHOLDER.findall(template) if name not in values]
+    if unknown:
+        allowed = ", ".join(f"{{{name}}}" for name in values)
+        raise UsageError(f"the address template {template!r} names {{{unknown[0]}}}; allowed are {allowed}")
+    made = _PLACEHOLDER.sub(lambda match: values[match[1]], template)
+    found = valid_address(made)
+    if found is None:
+        raise UsageError(
+            f"the address template {template!r} gives {made!r}, which is no address; set filters.mailloop_domain, "
+            "name a mailbox with an address, or give --filter-address"
+        )
+    return found
+
+
+def _comparable(local: str, domain: str) -> str | None:
+    name = domain.strip(".").lower()
+    if not name.isascii():
+        try:
+            name = name.encode("idna").decode("ascii")
+        except UnicodeError:
+            return None
+    if local.startswith('"'):
+        bare = re.sub(r"\\(.)", r"\1", local[1:-1])
+        local = bare if re.fullmatch(_ATOM, bare) else local
+    found = f"{local.strip(chr(39)).lower()}@{name}"
+    return found if name and not found.startswith("@") and len(found) <= MAX_CHARACTERS else None
+
+
+def _unwrap_once(local: str, domain: str) -> tuple[str, str] | None:
+    if (match := _SRS1.fullmatch(local)) is not None:
+        # The rest is "=hash=time=domain=local" of the SRS0 address, its own separator first.
+        local = f"SRS0{match['rest']}"
+    if (match := _SRS0.fullmatch(local)) is not None:
+        return match["local"], match["domain"]
+    for pattern in (_PRVS, _PRVS_OLD, _BTV1):
+        if (match := pattern.fullmatch(local)) is not None:
+            return match["local"], domain
+    return None

@@ -1,0 +1,151 @@
+"""Finds the filters a mail belongs to: the envelope, else the trace and address fields of its header."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from bouncepoll.model.filter import BounceFilter, Route
+from bouncepoll.model.message import Message
+from bouncepoll.resolve.addresses import addresses_in, unwrapped, without_sub_address
+
+#: Fields that name the address a mail was delivered to, the surest first: what the last server wrote, then forwarders,
+#: then what the sender wrote (RFC 5322 sections 3.6.3 and 3.6.6).
+FIELDS = (
+    *("Delivered-To", "X-Original-To", "X-Forwarded-To", "Envelope-To", "X-Envelope-To", "X-Real-To"),
+    *("Resent-To", "Resent-Cc", "Resent-Bcc", "To", "Cc", "Apparently-To"),
+)
+_MAX_CANDIDATES = 500
+_MAX_VALUES = 50
+_FOR_CLAUSE = re.compile(r"(?i)\bfor[ \t]+<?([^\s<>;]{3,320})>?")
+
+
+class _Candidate(NamedTuple):
+    """An address of a mail and the field it stands in."""
+
+    field: str
+    address: str
+
+
+class FilterIndex:
+    """The filters, by address. Disabled ones are known, and match nothing."""
+
+    def __init__(self, filters: Sequence[BounceFilter]) -> None:
+        self._by_id = {bounce_filter.id: bounce_filter for bounce_filter in filters}
+        self._enabled = tuple(bounce_filter for bounce_filter in filters if bounce_filter.enabled)
+        self._by_address = {bounce_filter.filter_address.lower(): bounce_filter for bounce_filter in self._enabled}
+
+    def by_id(self, filter_id: int) -> BounceFilter:
+        """Return a filter.
+
+        Raises:
+            KeyError: there is none of that id.
+        """
+        return self._by_id[filter_id]
+
+    def routes(self, message: Message, default_filter: str | None) -> tuple[Route, ...]:
+        """Return the filters a mail belongs to, each once; none when nothing matches and there is no default.
+
+        All addresses are tried in full first, then with SRS and BATV undone, then without their sub-addresses, then by
+        their domains: the first of these steps that finds a filter decides. ``default_filter`` is a name, an id or a
+        filter address; one that does not exist or is disabled counts as none, and the mail stays unrouted.
+        """
+        candidates = _candidates(message)
+        found: dict[int, Route] = {}
+        # Each recipient of an envelope is a delivery of its own; the fields of a header speak of one delivery.
+        for group in [[one] for one in candidates] if message.raw.envelope is not None else [candidates]:
+            for route in self._matches(group):
+                found.setdefault(route.filter_id, route)
+        if found:
+            return tuple(found.values())
+        default = self._default(default_filter)
+        return () if default is None else (Route(default.id, f"default filter of the mailbox: {default.name}"),)
+
+    def _matches(self, candidates: Sequence[_Candidate]) -> list[Route]:
+        """Return the routes of the first step that finds any."""
+        for how, forms in _STEPS:
+            found: dict[int, Route] = {}
+            for candidate in candidates:
+                for form in forms(candidate.address):
+                    match = self._by_address.get(form)
+                    if match is not None:
+                        shown = f"{candidate.field}: {candidate.address} ({how})"
+                        found.setdefault(match.id, Route(match.id, shown))
+            if found:
+                return list(found.values())
+        return []
+
+    def _default(self, wanted: str | None) -> BounceFilter | None:
+        if wanted is None:
+            return None
+        key = wanted.strip().casefold()
+        names = (lambda f: f.name.casefold(), lambda f: str(f.id), lambda f: f.filter_address.lower())
+        return next((f for name in names for f in self._enabled if name(f) == key), None)
+
+
+def _candidates(message: Message) -> list[_Candidate]:
+    """Return the addresses a mail was sent to, each once; the envelope alone when there is one (RFC 5321)."""
+    found: dict[str, _Candidate] = {}
+    for field, address in _envelope(message) if message.raw.envelope is not None else _header(message):
+        found.setdefault(address, _Candidate(field, address))
+        if len(found) >= _MAX_CANDIDATES:
+            break
+    return list(found.values())
+
+
+def _envelope(message: Message) -> Iterator[tuple[str, str]]:
+    envelope = message.raw.envelope
+    for path in envelope.forward_paths if envelope is not None else ():
+        for address in addresses_in(path):
+            yield "RCPT TO", address
+
+
+def _header(message: Message) -> Iterator[tuple[str, str]]:
+    for field in FIELDS:
+        for value in _first(message.header_values(field)):
+            for address in addresses_in(value):
+                yield field, address
+    for value in _first(message.header_values("Received")):
+        for match in _FOR_CLAUSE.finditer(value[:4096]):
+            for address in addresses_in(match[1]):
+                yield "Received", address
+
+
+def _first(values: Iterable[str]) -> Iterator[str]:
+    for count, value in enumerate(values):
+        if count >= _MAX_VALUES:
+            return
+        yield value
+
+
+def _full(address: str) -> Iterator[str]:
+    yield address
+
+
+def _unwrapped(address: str) -> Iterator[str]:
+    inner = unwrapped(address)
+    if inner is not None:
+        yield inner
+
+
+def _shortened(address: str) -> Iterator[str]:
+    """Yield what a VERP address was made of (``news+f3=reader=example.net``), and the address without sub-address."""
+    for known in (address, unwrapped(address)):
+        if known is None:
+            continue
+        base = without_sub_address(known)
+        if base is None:
+            continue
+        local, _, domain = known.rpartition("@")
+        token, equals, _recipient = local.partition("=")
+        if equals and "+" in token:
+            yield f"{token}@{domain}"
+        yield base
+
+
+def _domain(address: str) -> Iterator[str]:
+    for known in (address, unwrapped(address)):
+        if known is not None:
+            yield "@" + known.rpartition("@")[2]
+
+
+_STEPS = (("full", _full), ("unwrapped", _unwrapped), ("sub-address removed", _shortened), ("domain", _domain))
