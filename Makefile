@@ -7,7 +7,7 @@ CHECKED := bouncepoll migrations tests docs
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-header --quiet --upgrade
 
-.PHONY: demo test test-all check unit bench lock docs servers clean
+.PHONY: demo test test-all check unit bench corpus lock docs servers clean
 
 demo: $(VENV)/.demo
 	$(BIN)/bouncepoll demo
@@ -29,6 +29,15 @@ unit: $(VENV)/.dev
 test-all: $(VENV)/.dev
 	./tests/all-pythons.sh 3.11 3.12 3.13
 
+# How fast the classifier is, beside its peers, on the same mails in one run. CORPUS: a folder of mails, else our samples.
+bench: $(VENV)/.bench
+	./tests/servers/install.sh bench
+	$(BIN)/python -m tests.bench.classifiers $(CORPUS)
+
+# The classifier's figures on a labelled corpus (dev/, evaluate.py, score.py); fails below the targets.
+corpus: $(VENV)/.dev
+	$(BIN)/python tests/bench/corpus.py $(CORPUS)
+
 servers:
 	./tests/servers/install.sh
 
@@ -39,6 +48,7 @@ docs: $(VENV)/.dev
 lock: $(VENV)/.dev
 	$(LOCK) --extra demo --group build --output-file requirements/demo.txt
 	$(LOCK) --extra demo --extra postgresql --group dev --output-file requirements/dev.txt
+	$(LOCK) --extra demo --extra postgresql --group dev --group bench --output-file requirements/bench.txt
 
 $(VENV)/.%: requirements/%.txt pyproject.toml tests/venv.sh
 	./tests/venv.sh $(VENV) requirements/$*.txt

@@ -8,6 +8,9 @@ have() { command -v "$1" >/dev/null 2>&1; }
 have dovecot && [ -e /usr/lib/dovecot/imap ] || missing="$missing dovecot-imapd"
 [ -e /usr/lib/dovecot/pop3 ] || missing="$missing dovecot-pop3d"
 have postfix || missing="$missing postfix"
+if [ "${1:-}" = bench ]; then
+  perl -MSisimai -e 1 >/dev/null 2>&1 || missing="$missing libsisimai-perl"
+fi
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 [ -n "$missing" ] || exit 0
 

@@ -1,0 +1,169 @@
+"""The whole job as an administrator runs it, with the process killed in the middle of each poll."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from tests.integration.mailstream import MadeMail, made
+from tests.servers import wait_until
+from tests.servers.dovecot import Dovecot, DovecotUser
+from tests.servers.postfix import Postfix
+from tests.servers.postgresql import PostgreSQL
+
+pytestmark = [pytest.mark.server, pytest.mark.xdist_group("end-to-end")]
+
+#: Mails that come between two polls, by mailbox and folder: a thousand in three polls.
+ARRIVING = {("news", "INBOX"): 140, ("news", "Junk"): 80, ("offers", "INBOX"): 114}
+
+
+@dataclass
+class Site:
+    """A configured bouncepoll, and the mailboxes it polls."""
+
+    config: Path
+    url: str
+    dovecot: Dovecot
+    users: dict[str, DovecotUser]
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return the command line of one call."""
+        return [sys.executable, "-m", "bouncepoll", "--config", str(self.config), *arguments]
+
+    def run(self, *arguments: str) -> str:
+        """Run a command that has to succeed, and return what it prints."""
+        done = subprocess.run(self.command(*arguments), capture_output=True, text=True, check=False, timeout=240)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def count(self, query: str, **values: object) -> int:
+        """Return the one number a query gives."""
+        engine = create_engine(self.url)
+        try:
+            with engine.connect() as connection:
+                return int(connection.execute(text(query), values).scalar_one())
+        finally:
+            engine.dispose()
+
+    def stored(self, source: str, folder: str) -> int:
+        """Return how many mails of a folder are stored."""
+        query = "SELECT count(*) FROM places WHERE source = :source AND folder = :folder"
+        return self.count(query, source=source, folder=folder)
+
+
+def _site(folder: Path, url: str, on_done: str, dovecot: Dovecot, postfix: Postfix) -> Site:
+    users = {"news": dovecot.new_user(), "offers": dovecot.new_user()}
+    config = folder / "config.toml"
+    config.write_text(
+        f"""\
+[instance]
+id = "end-to-end"
+[database]
+url = "{url}"
+[log]
+level = "warning"
+[mailboxes.news]
+protocol = "imap"
+host = "localhost"
+port = {dovecot.imaps_port}
+ca_file = "{dovecot.ca_file}"
+username = "{users["news"].name}"
+address = "news@example.org"
+folders = ["INBOX", "Junk"]
+on_done = "{on_done}"
+batch = 10
+auth.password = "{users["news"].password}"
+[mailboxes.offers]
+protocol = "pop3"
+host = "localhost"
+port = {dovecot.pop3_port}
+security = "starttls"
+ca_file = "{dovecot.ca_file}"
+username = "{users["offers"].name}"
+address = "offers@example.org"
+on_done = "delete"
+batch = 10
+auth.password = "{users["offers"].password}"
+[delivery.smtp]
+host = "localhost"
+port = {postfix.port}
+ca_file = "{dovecot.ca_file}"
+[forward]
+from_address = "news@example.org"
+""",
+        encoding="utf-8",
+    )
+    return Site(config, url, dovecot, users)
+
+
+def _poll_and_kill(site: Site, source: str, folder: str) -> None:
+    """Poll, and kill the process while it is in the middle of this folder."""
+    before = site.stored(source, folder)
+    log = site.config.with_name("killed.log")
+    with log.open("wb") as output:
+        process = subprocess.Popen(site.command("poll", "--once"), stdout=output, stderr=output)
+    try:
+        wait_until(
+            lambda: site.stored(source, folder) > before or process.poll() is not None,
+            f"the first mails of {source}/{folder}; {log}",
+        )
+        assert process.poll() is None, log.read_text()
+    finally:
+        process.kill()
+        process.wait()
+    assert before < site.stored(source, folder) < before + ARRIVING[source, folder], "the kill came too late"
+
+
+def _expected(mails: list[MadeMail]) -> Counter[tuple[str, str]]:
+    return Counter(mail.event for mail in mails if mail.event is not None)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'bouncepoll.db'}"
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    return server.new_database()
+
+
+@pytest.mark.parametrize("on_done", ["leave", "move:Processed"])
+def test_a_thousand_mails_are_recorded_and_forwarded_exactly_once(
+    url: str, on_done: str, tmp_path: Path, dovecot: Dovecot, postfix: Postfix
+) -> None:
+    team = f"team-{tmp_path.name}@example.net"  # Postfix serves several tests: each has an address of its own.
+    site = _site(tmp_path, url, on_done, dovecot, postfix)
+    site.run("db", "upgrade")
+    made_filter = json.loads(site.run("filter", "add", "Spring news", "--forward", team, "--mailbox", "news", "--json"))
+    sent: list[MadeMail] = []
+    for victim in (("news", "INBOX"), ("news", "Junk"), ("offers", "INBOX")):
+        for (source, folder), count in ARRIVING.items():
+            fresh = [made(len(sent) + i, made_filter["filter_address"]) for i in range(count)]
+            site.dovecot.append(site.users[source], folder, [mail.octets for mail in fresh])
+            sent += fresh
+        _poll_and_kill(site, *victim)
+        if victim == ("news", "INBOX"):
+            site.dovecot.reset_uidvalidity(site.users["news"], "INBOX")
+        site.run("poll", "--once")
+    site.run("poll", "--once")
+
+    assert len(sent) >= 1000
+    assert site.count("SELECT count(*) FROM messages") == len(sent)
+    assert site.count("SELECT count(*) FROM quarantine") == 0
+    events = [json.loads(line) for line in site.run("events", "export").splitlines()]
+    assert Counter((event["recipient"], event["kind"]) for event in events) == _expected(sent)
+    assert site.count("SELECT count(*) FROM outbox WHERE state <> 'sent'") == 0
+    wait_until(postfix.queue_empty, "Postfix to deliver everything")
+    received = postfix.received(team)
+    forwarded = [mail for mail in sent if mail.forwarded]
+    assert len(received) == len(forwarded)
+    assert all(sum(mail.message_id.encode() in octets for octets in received) == 1 for mail in forwarded)
+    left = len(dovecot.mails(site.users["news"], "INBOX")) + len(dovecot.mails(site.users["news"], "Junk"))
+    assert left == (3 * 220 if on_done == "leave" else 0)
+    assert dovecot.mails(site.users["offers"], "INBOX") == []
+    if on_done != "leave":
+        assert len(dovecot.mails(site.users["news"], "Processed")) == 3 * 220
