@@ -116,11 +116,12 @@ def test_a_stopped_run_is_resumed_and_nothing_else_is_begun_before(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_asks_for_the_end(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
     with reprocessing._stop_asked() as asked:
         assert not asked()
         signal.raise_signal(number)
         assert asked()
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(number) is before
 
 
 def test_what_cannot_be_meant_is_refused(changed: Machine) -> None:

@@ -1,0 +1,28 @@
+"""The identity of a mail that survives a server's rebuilding of its MIME."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+
+from bouncepoll.model.message import Part
+
+_FIELDS = ("message-id", "date", "from", "subject")
+_MAX_CHARS = 16 * 1024
+#: ASCII white space and quotation marks.
+_NOT_COUNTED = b' \t\n\r\x0b\x0c"'
+
+
+def fingerprint(index: Mapping[str, str], parts: Iterable[Part]) -> str:
+    """Return 64 hexadecimal digits: SHA-256 over some fields and the text that whoever sent this mail wrote.
+
+    ``index`` has the first value of each field by its name in lower case. White space, case and quotation marks do not
+    count: other boundaries, transfer encodings, foldings, line ends and added trace fields change nothing. Returned
+    mails are left out, for servers cut them as they like. Two reports of the same second that name two addresses
+    differ.
+    """
+    values = [index.get(name, "")[:_MAX_CHARS] for name in _FIELDS]
+    words = "".join([part.text[:_MAX_CHARS] for part in parts if part.text and not part.returned])
+    return hashlib.sha256(_normalised("\0".join([*values, words[:_MAX_CHARS]]))).hexdigest()
+
+
+def _normalised(text: str) -> bytes:
+    return text.casefold().encode("utf-8", "replace").translate(None, _NOT_COUNTED)

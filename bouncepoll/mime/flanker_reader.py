@@ -1,0 +1,106 @@
+"""Reads a mail with flanker's scanner; the only module that imports flanker.
+
+flanker finds the parts; their octets are taken out of the mail by their positions, for its own decoding gives the rest
+of the mail for an empty part, ignores the charset of 7bit and 8bit bodies, and fails on 8-bit quoted-printable. What it
+is known to read otherwise than the RFCs is refused, so that another reader gets it.
+"""
+
+import functools
+import importlib
+import logging
+import threading
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from bouncepoll.mime import transfer
+from bouncepoll.mime.head import Head, content_end, split_head
+from bouncepoll.mime.limits import MAX_FLANKER_OCTETS
+from bouncepoll.mime.parameters import MESSAGE_TYPES, boundary_of, content_type_of
+from bouncepoll.mime.tree import Node, Unreadable
+
+_IMPORT_LOCK = threading.Lock()
+
+
+def read(text: str) -> Node:
+    """Return the tree of a mail (see ``tree.Reader``) of at most ``MAX_FLANKER_OCTETS`` octets.
+
+    Raises:
+        Unreadable: the mail is too large, flanker fails on it, or reads it otherwise than its fields say.
+    """
+    if len(text) > MAX_FLANKER_OCTETS:
+        raise Unreadable("it is too large for flanker")
+    try:
+        part = _scanner()(text)
+    except Exception as exc:
+        # flanker raises its own DecodingError and whatever its libraries raise; all of it means the same to us.
+        raise Unreadable(f"flanker cannot read it: {type(exc).__name__}") from exc
+    return _node(part, text, "text/plain", frozenset())
+
+
+def _node(part: Any, text: str, default_type: str, outer: frozenset[str]) -> Node:
+    if part is None:
+        raise Unreadable("flanker left a part out")
+    start, end = part._container.start, part._container.end + 1  # noqa: SLF001  flanker gives positions nowhere else
+    if start is None:
+        raise Unreadable("flanker found no beginning of a part")
+    end = max(start, end) if end < len(text) else content_end(text, start, len(outer))
+    head = split_head(text, start, end)
+    content_type = content_type_of(head.content.get("content-type"), default_type)
+    if content_type.name.startswith("multipart/") or part.content_type.is_multipart():
+        boundary = boundary_of(content_type.parameters)
+        if not boundary or not part.content_type.is_multipart() or boundary in outer:
+            raise Unreadable("flanker takes it for another multipart")
+        return _multipart(part, text, head, content_type.name, boundary, outer)
+    if content_type.name in MESSAGE_TYPES and transfer.is_identity(head.content.get("content-transfer-encoding")):
+        if not part.content_type.is_message_container():
+            raise Unreadable("flanker does not open this mail")
+        return Node(head, "", (_node(part.enclosed, text, "text/plain", outer),))
+    return Node(head, text[head.body_start : end])
+
+
+def _multipart(part: Any, text: str, head: Head, content_type: str, boundary: str, outer: frozenset[str]) -> Node:
+    if not part.parts or part.content_type.get_boundary() != boundary or not _delimiters_seen(text, boundary):
+        raise Unreadable("flanker does not find the parts")
+    default_type = "message/rfc822" if content_type == "multipart/digest" else "text/plain"
+    children = []
+    for child in part.parts:
+        if child is None or not _follows_delimiter(text, child._container.start, boundary):  # noqa: SLF001
+            raise Unreadable("flanker puts a part into the wrong multipart")
+        if child._container.end + 1 >= child._container.start:  # noqa: SLF001  two delimiters in a row: no part
+            children.append(_node(child, text, default_type, outer | {boundary}))
+    if not children:
+        raise Unreadable("flanker finds empty parts only")
+    return Node(head, "", tuple(children))
+
+
+def _delimiters_seen(text: str, boundary: str) -> bool:
+    """Whether no delimiter is followed by white space, which RFC 2046 allows and flanker does not take for one."""
+    return not any(f"\n--{boundary}{tail}" in text for tail in (" ", "\t", "-- ", "--\t"))
+
+
+def _follows_delimiter(text: str, start: int, boundary: str) -> bool:
+    line_start = text.rfind("\n", 0, max(0, start - 1)) + 1
+    return text[line_start:start].rstrip() == f"--{boundary}"
+
+
+@functools.cache
+def _scanner() -> Callable[[str], Any]:
+    """Import flanker, silently and without writing anything.
+
+    Its address parser, which we do not use, makes parse tables at import, prints 28 lines about it, and writes the
+    tables beside its own modules, where another process may read them half written.
+    """
+    with _IMPORT_LOCK, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in ("flanker", "flanker.addresslib._parser.parser", "flanker.addresslib._parser.lexer"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        yacc: Any = importlib.import_module("ply.yacc")
+        build = yacc.yacc
+        yacc.yacc = functools.partial(build, write_tables=False)
+        try:
+            from flanker.mime.message import scanner  # noqa: PLC0415
+        finally:
+            yacc.yacc = build
+    scan: Callable[[str], Any] = scanner.scan
+    return scan

@@ -1,0 +1,63 @@
+"""The identity of a mail, which survives what servers do to it."""
+
+import base64
+
+import pytest
+
+from tests.unit.mime.mails import REPORT, parse
+
+NOTICE = "Das Postfach von <alice@example.net> ist voll,\nsagt Müller.\n"
+TEXT = "Subject: voll\nMessage-ID: <1@example.net>\nDate: Mon, 2 Mar 2026 10:00:00 +0000\nFrom: a@example.net\n"
+PLAIN = (TEXT + "Content-Type: text/plain; charset=utf-8\n\n" + NOTICE).encode()
+
+
+def _wrapped(charset: str, encoding: str, body: bytes) -> bytes:
+    return (
+        TEXT.encode()
+        + b"Content-Type: multipart/mixed; boundary=new\n\n--new\nContent-Type: text/plain; charset="
+        + charset.encode()
+        + b"\nContent-Transfer-Encoding: "
+        + encoding.encode()
+        + b"\n\n"
+        + body
+        + b"\n--new--\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "rebuilt",
+    [
+        PLAIN,
+        b"Received: from a by b\nX-New: 1\n" + PLAIN,
+        PLAIN.replace(b"Subject: voll", b"SUBJECT:  =?utf-8?q?voll?="),
+        PLAIN.replace(b"Date: Mon,", b"Date: Mon,\n\t"),
+        PLAIN.replace(b"\n", b"\r\n"),
+        _wrapped("utf-8", "base64", base64.encodebytes(NOTICE.encode())),
+        _wrapped("iso-8859-1", "quoted-printable", NOTICE.replace("ü", "=FC").replace(",\n", ",=\n\n").encode()),
+        _wrapped("iso-8859-1", "8bit", NOTICE.encode("latin-1")),
+    ],
+)
+def test_a_rebuilt_mail_is_the_same(rebuilt: bytes) -> None:
+    assert parse(rebuilt).fingerprint == parse(PLAIN).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("alice@example.net", "bob@example.net"),
+        ("<r1@example.net>", "<r2@example.net>"),
+        ("Undelivered", "Delayed"),
+        ("MAILER-DAEMON", "postmaster"),
+    ],
+)
+def test_another_mail_is_another(old: str, new: str) -> None:
+    assert old in REPORT
+    assert parse(REPORT.replace(old, new)).fingerprint != parse(REPORT).fingerprint
+
+
+def test_the_returned_mail_does_not_count() -> None:
+    assert parse(REPORT.replace("plain news", "cut")).fingerprint == parse(REPORT).fingerprint
+
+
+def test_it_is_64_hexadecimal_digits_and_never_changes() -> None:
+    assert parse("Subject: x\n\ntext").fingerprint == "6903b0dfb1383173e763a38c076e250527978efdf068b8e8cd9240e07338c8f8"
