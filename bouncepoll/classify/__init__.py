@@ -1,1 +1,39 @@
-"""What a mail says: detectors read formats, rules read wordings."""
+"""Says what a mail is, what it reports of whom, and why. No policy: hard and soft are decided elsewhere."""
+
+from pathlib import Path
+
+from bouncepoll import registry
+from bouncepoll.classify.engine import Classifier, Tiered
+from bouncepoll.classify.rulebook import Rule, RuleBook
+from bouncepoll.classify.rulecheck import check_rules
+from bouncepoll.classify.rulefile import built_in_rules, read_rules
+from bouncepoll.classify.view import as_json
+from bouncepoll.errors import ConfigurationError
+
+__all__ = ["Classifier", "as_json", "check_rules", "create_classifier", "load_rules"]
+
+_DETECTORS = "bouncepoll.classify.detectors"
+
+
+def create_classifier(extra_rules: Path | None = None) -> Classifier:
+    """Build the classifier with all detectors there are and all rules, an administrator's own before ours.
+
+    Raises:
+        ConfigurationError: a rule file or an installed detector is wrong.
+    """
+    detectors = []
+    for name, module in registry.plugins(_DETECTORS).items():
+        tier = getattr(module, "TIER", None)
+        if not isinstance(tier, int):
+            raise ConfigurationError(f"detector {name!r} ({module.__name__}) does not define TIER as a number")
+        detectors.append(Tiered(tier, module.create()))
+    return Classifier(detectors, RuleBook(load_rules(extra_rules)))
+
+
+def load_rules(extra_rules: Path | None = None) -> list[Rule]:
+    """Return all rules in order of precedence.
+
+    Raises:
+        ConfigurationError: a rule file is wrong; every fault is named.
+    """
+    return [*(read_rules(extra_rules) if extra_rules is not None else ()), *built_in_rules()]

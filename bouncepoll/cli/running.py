@@ -83,10 +83,12 @@ def demo(
         return
     print_table(
         "What came back",
-        ("mail", "filter", "kind", "reason", "recipient", "severity", "forwarded to"),
-        ((row.mail, row.filter, row.kind, row.reason, row.recipient, row.severity, row.forwarded_to) for row in rows),
+        ("mail", "filter", "kind and reason", "recipient", "forwarded to"),
+        ((row.mail, row.filter, row.outcome, row.recipient, row.forwarded_to) for row in rows),
     )
-    say(f"The database is in {folder}. Next: bouncepoll --config {folder / 'config.toml'} events list")
+    say(f"The database and the mails are in {folder}. Try next:")
+    for command in demonstration.next_steps(folder):
+        say(f"  {command}")
 
 
 def _run(application: Application, mailboxes: list[str]) -> None:

@@ -1,0 +1,72 @@
+"""Addresses as reports and notices write them, brought into one bare form."""
+
+from collections.abc import Iterator
+
+import re2
+
+#: RFC 5321 section 4.5.3.1: 64 octets before the "@", 255 after it; UTF-8 addresses (RFC 6531) need no more characters.
+_MAX_CHARACTERS = 320
+_SCAN_CHARACTERS = 65_536
+
+_TYPED = re2.compile(r"(?i)^\s*(?:rfc822|rfc-822|utf-8|utf8|smtp|x400|x-?local|unknown|addr|lmtp)\s*[;:]\s*")
+_ADDRESS = re2.compile(
+    # No counted repetitions: they make RE2's programs huge. What is too long is refused afterwards.
+    r"""(?:"[^"\r\n]+"|[^\s<>()\[\]{}",;:@\\|`]+)@"""
+    r"(?:\[[0-9a-fA-F.:]+\]|[\pL\pM\pN](?:[\pL\pM\pN_.-]*[\pL\pM\pN])?)"
+)
+# xtext (RFC 3461 section 4) writes "+" and "=" as +2B and +3D; any other +HH may be a sub-address such as bob+AB.
+_XTEXT = re2.compile(r"\+(2B|3D)")
+_UNICODE_XTEXT = re2.compile(r"\\x\{([0-9A-F]{2,6})\}")
+_TRIMMED = " \t\r\n<>'\"`,;:.()[]{}*="
+
+
+def normalise(text: str | None) -> str | None:
+    """Return the bare address in ``text``, or None when there is none.
+
+    Takes off the address type (``rfc822;``, RFC 3464 section 2.1.2), angle brackets, quotes, comments and punctuation,
+    and undoes xtext (RFC 3461 section 4, RFC 6533 section 3). The domain becomes lower case; IDN labels stay as the report
+    writes them, for that is the form the mail was sent to.
+    """
+    if not text:
+        return None
+    bare = _TYPED.sub("", text[: _MAX_CHARACTERS * 4], count=1)
+    if "\\x{" in bare:
+        bare = _UNICODE_XTEXT.sub(lambda match: _character(match[1]), bare)
+    found = _ADDRESS.search(bare)
+    if found is None:
+        return None
+    local, _, domain = found[0].strip("'`*").rpartition("@")
+    if not local or "." not in domain.strip("[]") or len(found[0]) > _MAX_CHARACTERS:
+        return None
+    return f"{_undo_xtext(local)}@{domain.lower()}"
+
+
+def bare_name(text: str | None) -> str | None:
+    """Return what stands where an address should: an address, else a local name without a domain, else None.
+
+    Old gateways report users by their mailbox name alone (RFC 3464 section 2.3.2 leaves it to them).
+    """
+    found = normalise(text)
+    if found or not text:
+        return found
+    name = _TYPED.sub("", text[:_MAX_CHARACTERS], count=1).strip(_TRIMMED)
+    return name if name and " " not in name and len(name) <= 64 else None
+
+
+def addresses(text: str) -> Iterator[str]:
+    """Yield each address in the first 64 KiB of ``text`` once, in order, normalised."""
+    seen: set[str] = set()
+    for match in _ADDRESS.finditer(text[:_SCAN_CHARACTERS]):
+        found = normalise(match[0])
+        if found and found.casefold() not in seen:
+            seen.add(found.casefold())
+            yield found
+
+
+def _undo_xtext(local: str) -> str:
+    return _XTEXT.sub(lambda match: {"2B": "+", "3D": "="}[match[1]], local) if "+" in local else local
+
+
+def _character(digits: str) -> str:
+    point = int(digits, 16)
+    return chr(point) if 0x20 <= point <= 0x10FFFF and not 0xD800 <= point <= 0xDFFF else "\ufffd"

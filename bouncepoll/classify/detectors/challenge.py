@@ -1,0 +1,67 @@
+"""Challenges: a program asks the sender to prove that he is a person (Boxbe, Spam Arrest, TMDA, qconfirm, …)."""
+
+import re2
+
+from bouncepoll.model.reading import Reading
+from bouncepoll.model.report import RecipientReport
+from bouncepoll.model.verdict import Claim, Detection, Kind, Passage
+
+# Before "dsn": Boxbe puts its requests into the form of a delivery report.
+TIER = 6
+
+_FIELDS = (
+    "X-Boxbe-Challenge",
+    "X-TMDA-Confirm",
+    "X-ASK-Version",
+    "X-ASK-Auth",
+    "X-Qconfirm",
+    "X-Choicemail-Registration-Request",
+    "X-Bluebottle-Request",
+    "X-Spamarrest-Request",
+    "X-Mailinblack-Challenge",
+)
+# A person who asks what such a mail wants forwards it, or quotes it.
+_PASSED_ON = re2.compile(r"(?i)^\s*(?:fwd?|wg|tr|rv|enc|i|vs|doorst|vb|pd|továbbítás)\s*:")
+_QUOTED = re2.compile(r"(?m)^[ \t]*>.*\n[ \t]*>")
+_SPEAKER_LIMIT = 8192
+# A word each of the rules needs: asked first, for it is much cheaper than all the rules.
+_HINT = re2.compile(
+    r"(?i)confirm|verif|approv|release|guest list|waitlist|courtesy|allow|junk mail|held|conf#|killer|blocker|qconfirm"
+    r"|cli[cq]|klick|tira-?teima|mailinblack|authentifi|best(?:ä|ae)tig|antworten|arrest"
+)
+
+
+class ChallengeDetector:
+    """Knows challenges by their header fields, else leaves it to the rules."""
+
+    name = "challenge"
+
+    def detect(self, reading: Reading) -> Detection | None:
+        """Return whose mailbox asks."""
+        claims = (Claim(RecipientReport(final_recipient=reading.sender or None), where="From"),)
+        for field in _FIELDS:
+            value = reading.message.header(field)
+            if value:
+                return Detection(Kind.CHALLENGE, claims, shown_by=Passage(value, field))
+        status = _delivery_status(reading)
+        if status is not None:
+            asks = reading.sender.endswith("boxbe.com") or "boxbe" in status.lower()
+            return Detection(Kind.CHALLENGE, claims, shown_by=Passage("boxbe", "From or report")) if asks else None
+        if not _HINT.search(reading.text[:_SPEAKER_LIMIT]):
+            return None
+        if _PASSED_ON.match(reading.subject) or _QUOTED.search(reading.text):
+            return None
+        return Detection(None, claims, frozenset({Kind.CHALLENGE}))
+
+
+def create() -> ChallengeDetector:
+    """Build the detector."""
+    return ChallengeDetector()
+
+
+def _delivery_status(reading: Reading) -> str | None:
+    """Return the first characters of the mail's own delivery report, or None when it has none."""
+    for part in reading.message.parts:
+        if part.content_type == "message/delivery-status" and not part.returned:
+            return (part.text or "")[:_SPEAKER_LIMIT]
+    return None

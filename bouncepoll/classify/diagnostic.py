@@ -1,0 +1,64 @@
+"""Reads the status codes and the host out of a diagnostic text."""
+
+from dataclasses import dataclass
+
+import re2
+
+from bouncepoll.model.status import EnhancedStatus, SmtpReply
+
+_LIMIT = 4096
+_NUMBER = r"([245]\.\d{1,3}\.\d{1,3})"
+# A reply code with the enhanced code behind it (RFC 2034), as "550 5.1.1", "550-5.1.1", "#550 5.1.1", "550 #5.1.0".
+_BOTH = re2.compile(r"(?:^|[^\d.])([245][0-5]\d)[ \t\r\n:-]{1,3}[\[(<]?#?" + _NUMBER + r"(?:[^\d.]|\.?(?:[^\d]|$)|$)")
+_REPLY = re2.compile(r"(?:^|[\s:;,(\[<>'\"#=*])([245][0-5]\d)(?:[ \t-][^\d\s]|[ \t]*[\r\n:;,)\]'\"#]|[ \t]*$)")
+_ENHANCED = re2.compile(r"(?:^|[^\d.\w/])#?" + _NUMBER + r"(?:[^\d.\w]|\.(?:[^\d]|$)|$)")
+# Postfix: "host NAME[ADDR] said:"; Exim: "host NAME [ADDR]:"; sendmail: "while talking to NAME"; qmail: "ADDR does not
+# like recipient"; Gmail: "by NAME. [ADDR]"; Exchange: "Remote Server returned", "NAME gave this error".
+_HOST = re2.compile(
+    r"(?i)(?:\bhost |while talking to |connected to |connect to |server for the recipient domain \S{1,200} by "
+    r"|conversation with |message to |\bby |relay=)"
+    r"([\pL\pN_-]+(?:\.[\pL\pN_-]+)+)\.?(?: ?[\[(:,]| said|$)"
+)
+_GAVE = re2.compile(r"(?i)([a-z0-9_-]+(?:\.[a-z0-9_-]+)+) (?:gave this error|said|rejected your message)")
+_GENERIC_DETAIL = frozenset({(0, 0)})
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What a text says in codes; None where it does not."""
+
+    reply: SmtpReply | None = None
+    status: EnhancedStatus | None = None
+    host: str | None = None
+
+
+def read(text: str) -> Diagnosis:
+    """Read the first 4 KiB of a diagnostic text. A reply code next to its enhanced code is believed first."""
+    text = text[:_LIMIT]
+    both = _BOTH.search(text)
+    if both:
+        status = EnhancedStatus.parse(both[2])
+        return Diagnosis(SmtpReply(int(both[1]), text.strip(), status), status, host(text))
+    reply = _REPLY.search(text)
+    found = _ENHANCED.search(text)
+    status = EnhancedStatus.parse(found[1]) if found else None
+    code = int(reply[1]) if reply else 0
+    if code < 400 and reply:
+        reply = None
+    return Diagnosis(SmtpReply(code, text.strip(), status) if reply else None, status, host(text))
+
+
+def host(text: str) -> str | None:
+    """Return the name of the host that refused, where the text names it the way Postfix, Exim or sendmail do."""
+    match = _HOST.search(text[:_LIMIT]) or _GAVE.search(text[:_LIMIT])
+    return match[1].lower() if match else None
+
+
+def is_generic(status: EnhancedStatus | None) -> bool:
+    """Whether a status says no more than its class (``5.0.0``, RFC 3463 section 3.1) or nothing at all."""
+    return status is None or (status.subject, status.detail) in _GENERIC_DETAIL
+
+
+def better_status(stated: EnhancedStatus | None, spoken: EnhancedStatus | None) -> EnhancedStatus | None:
+    """Return the more telling of a Status field and of the code in the diagnostic, the field when both tell."""
+    return spoken if is_generic(stated) and spoken is not None else stated

@@ -1,0 +1,167 @@
+"""Asks the detectors in order, gives each finding its reason by the rules, and sums up."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import structlog
+
+from bouncepoll.classify import absence, diagnostic, text
+from bouncepoll.classify.rulebook import Facts, Match, RuleBook
+from bouncepoll.model.message import Message
+from bouncepoll.model.reading import Reading
+from bouncepoll.model.report import Action, RecipientReport
+from bouncepoll.model.status import Permanence
+from bouncepoll.model.verdict import Absence, Claim, Detection, Evidence, Finding, Kind, Reason, Verdict
+from bouncepoll.ports import Detector
+
+log = structlog.get_logger()
+
+#: The most recipients one mail is believed to report.
+MAX_FINDINGS = 1000
+
+#: When one recipient, or one mail, is several things, the first of these counts.
+PRECEDENCE = (
+    Kind.BOUNCE,
+    Kind.DELAY,
+    Kind.COMPLAINT,
+    Kind.UNSUBSCRIBE,
+    Kind.DELIVERED,
+    Kind.NOT_SPAM,
+    Kind.CHALLENGE,
+    Kind.VACATION,
+    Kind.AUTO_REPLY,
+    Kind.RECEIPT,
+    Kind.REPORT,
+    Kind.BULK,
+    Kind.LOOP,
+    Kind.REPLY,
+    Kind.UNKNOWN,
+)
+_RANK = {kind: rank for rank, kind in enumerate(PRECEDENCE)}
+_UNDELIVERED = frozenset({Kind.BOUNCE, Kind.DELAY})
+_AUTOMATIC = frozenset({Kind.VACATION, Kind.AUTO_REPLY})
+
+
+class Tiered(NamedTuple):
+    """A detector and its place in the order: lower tiers are asked first, names decide within one.
+
+    10 reports with a structure of their own · 20 formats known by their header fields · 30 text notices of one MTA ·
+    40 text notices of any · 50 automatic replies · 60 everything else that no person wrote.
+    """
+
+    tier: int
+    detector: Detector
+
+
+class Classifier:
+    """Says what a mail is. Keeps nothing between mails, so one instance serves any number of threads."""
+
+    def __init__(self, detectors: Iterable[Tiered], rules: RuleBook) -> None:
+        ordered = sorted(detectors, key=lambda tiered: (tiered.tier, tiered.detector.name))
+        self._detectors = tuple(tiered.detector for tiered in ordered)
+        self.rules = rules
+
+    @property
+    def detectors(self) -> tuple[str, ...]:
+        """The names of the detectors in the order they are asked."""
+        return tuple(detector.name for detector in self._detectors)
+
+    def classify(self, message: Message) -> Verdict:
+        """Return what the mail is; never raises. There is at most one finding a recipient."""
+        reading = text.read(message)
+        for detector in self._detectors:
+            detection = self._ask(detector, reading)
+            if detection is None:
+                continue
+            verdict = self._verdict(detector.name, detection, reading)
+            if verdict is not None:
+                return verdict
+        return _unclaimed(reading)
+
+    def _ask(self, detector: Detector, reading: Reading) -> Detection | None:
+        try:
+            return detector.detect(reading)
+        except Exception:  # noqa: BLE001 - a detector may come from anyone; the others still have a say.
+            log.exception("detector_failed", detector=detector.name, place=str(reading.message.raw.ref))
+            return None
+
+    def _verdict(self, name: str, detection: Detection, reading: Reading) -> Verdict | None:
+        """Return the verdict, or None when the detection hangs on a rule that does not match."""
+        # Where each recipient has a kind of its own (Action), the words of the text decide nothing.
+        asked = detection.may_be and not (detection.claims and all(claim.kind for claim in detection.claims))
+        match = self.rules.kind(reading, detection.may_be, detection.led_by) if asked else None
+        kind = match.rule.kind if match else detection.kind
+        if kind is None:
+            return None
+        stated = absence.read(reading) if kind in _AUTOMATIC and detection.claims else None
+        findings = _merge(
+            self._finding(name, claim, claim.kind or kind, stated) for claim in detection.claims[:MAX_FINDINGS]
+        )
+        shown = detection.shown_by
+        if match:
+            evidence = Evidence(name, match.rule.id, match.matched_text, match.where)
+        else:
+            evidence = Evidence(name, None, shown.text[:200] if shown else None, shown.where if shown else None)
+        return Verdict(min((f.kind for f in findings), key=_RANK.__getitem__, default=kind), findings, evidence)
+
+    def _finding(self, name: str, claim: Claim, kind: Kind, stated: Absence | None) -> Finding:
+        report = claim.report
+        reason: Reason | None = None
+        match: Match | None = None
+        if kind in _UNDELIVERED:
+            reply_code = report.reply.code if report.reply else None
+            match = self.rules.reason(claim.passages, Facts(report.status, reply_code, report.remote_mta or ""))
+            reason = match.rule.reason if match and match.rule.reason else Reason.UNDEFINED
+        first = claim.passages[0] if claim.passages else None
+        evidence = Evidence(
+            detector=name,
+            rule_id=match.rule.id if match else None,
+            matched_text=match.matched_text if match else None,
+            where=" + ".join(filter(None, (match.where if match else first.where if first else None, claim.where)))
+            or None,
+        )
+        return Finding(report.recipient, kind, reason, _permanence(kind, report), evidence, report, stated)
+
+
+def _permanence(kind: Kind, report: RecipientReport) -> Permanence:
+    """Return what the report says: a delay is transient, a delivery a success, else the codes decide."""
+    if kind is Kind.DELAY:
+        return Permanence.TRANSIENT
+    if kind is Kind.DELIVERED:
+        return Permanence.SUCCESS
+    if kind is not Kind.BOUNCE:
+        return Permanence.UNKNOWN
+    # A status that says no more than its class yields to the reply of the server that refused.
+    is_generic = diagnostic.is_generic(report.status)
+    if is_generic and report.action is Action.FAILED and report.reply is None:
+        # QUIRK: Google Workspace and Exim write 4.0.0 in final reports; the Action says that nobody tries any more.
+        return Permanence.PERMANENT if report.status and report.status.class_digit == 5 else Permanence.UNKNOWN
+    stated = (report.reply, report.status) if is_generic else (report.status, report.reply)
+    for code in stated:
+        if code is not None and code.permanence in {Permanence.PERMANENT, Permanence.TRANSIENT}:
+            return code.permanence
+    return Permanence.UNKNOWN
+
+
+def _merge(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Keep one finding a recipient, in the order they came: failure beats delay beats delivered."""
+    kept: dict[str | None, Finding] = {}
+    for finding in findings:
+        key = finding.recipient.casefold() if finding.recipient else None
+        if key not in kept or _RANK[finding.kind] < _RANK[kept[key].kind]:
+            kept[key] = finding
+    if len(kept) > 1:
+        kept.pop(None, None)
+    return tuple(kept.values())
+
+
+def _unclaimed(reading: Reading) -> Verdict:
+    """A person wrote it, unless there is nothing to understand."""
+    message = reading.message
+    if message.headers and (reading.text.strip() or reading.sender or _has_content(message)):
+        return Verdict(Kind.REPLY, (), Evidence("engine", None, reading.sender or None, "From"))
+    return Verdict(Kind.UNKNOWN, (), Evidence("engine"))
+
+
+def _has_content(message: Message) -> bool:
+    return any(part.size_octets and not part.content_type.startswith("multipart/") for part in message.parts)

@@ -1,0 +1,51 @@
+"""Groups of report fields: delivery status (RFC 3464), feedback (RFC 5965) and disposition (RFC 8098) share the form."""
+
+import re2
+
+_FIELD = re2.compile(r"^[ \t>]{0,4}([A-Za-z][A-Za-z0-9-]{1,60})[ \t]*:[ \t]*(.*)$")
+_MAX_LINES = 20_000
+_MAX_VALUE = 8_192
+
+#: A group of fields: names in lower case, all values of a name in order.
+Group = dict[str, list[str]]
+
+
+def groups(text: str) -> list[Group]:
+    """Return the groups of fields in ``text``, split at blank lines and unfolded; lines that are no field are dropped."""
+    found: list[Group] = []
+    current: Group = {}
+    last: list[str] | None = None
+    for line in text.split("\n", _MAX_LINES)[:_MAX_LINES]:
+        line = line.rstrip("\r \t")  # noqa: PLW2901 - the line as it is looked at
+        if not line:
+            if current:
+                found.append(current)
+            current, last = {}, None
+        elif line[0] in " \t" and last is not None:
+            last[-1] = f"{last[-1]} {line.strip()}"[:_MAX_VALUE]
+        elif match := _FIELD.match(line):
+            last = current.setdefault(match[1].lower(), [])
+            last.append(match[2].strip()[:_MAX_VALUE])
+        elif last is not None:
+            # QUIRK: some MTAs wrap a long Diagnostic-Code without the leading space RFC 5322 section 2.2.3 asks for.
+            last[-1] = f"{last[-1]} {line.strip()}"[:_MAX_VALUE]
+    return [*found, current] if current else found
+
+
+def first(group: Group, *names: str) -> str | None:
+    """Return the first value that is not empty of the first of ``names`` (lower case) that has one, or None."""
+    for name in names:
+        for value in group.get(name, ()):
+            if value:
+                return value
+    return None
+
+
+def typed(value: str | None) -> tuple[str | None, str | None]:
+    """Split ``type; text`` (RFC 3464 section 2.1.2) into type and text; the type is None when it is missing."""
+    if not value:
+        return None, None
+    kind, semicolon, text = value.partition(";")
+    if semicolon and len(kind) <= 40 and " " not in kind.strip():
+        return kind.strip().lower() or None, text.strip()
+    return None, value.strip()

@@ -1,0 +1,220 @@
+"""What the detectors of text notices share: who may send one, whom it names, and the text that speaks of each."""
+
+from collections.abc import Iterable, Iterator
+
+import re2
+
+from bouncepoll.classify import diagnostic
+from bouncepoll.classify.address import addresses, normalise
+from bouncepoll.model.message import values_of
+from bouncepoll.model.reading import Reading
+from bouncepoll.model.report import RecipientReport
+from bouncepoll.model.verdict import Claim, Detection, Kind, Passage
+
+_BLOCK_LIMIT = 4096
+_SYSTEM_NAMES = re2.compile(
+    r"(?i)^(?:mailer[-_. ]?d(?:a?e)mon|mail[-_.]?daemon|post[-_.]?master|mdaemon|mail(?:er)?[-_.]?delivery.*"
+    r"|mail[-_.](?:system|admin|robot|bounces?)|bounces?|double-bounce|mmdf|uucp|smtp|mta.*|ndr|dsn|daemon|mail[-_.]?gate.*"
+    r"|system[-_.]?administrator|exchange|listserv|majordomo|administrator|scanner|antivirus|virus.*|amavis.*)$"
+)
+_SYSTEM_DISPLAY = re2.compile(
+    r"(?i)^\s*[\"']?(?:mail(?:er)? ?(?:delivery|daemon|deliver)|system administrator|systemadministrat|mail ?system|postmaster\b"
+    r"|mail administrator|delivery (?:subsystem|system)|internet mail (?:delivery|service)|message router|mailer-daemon)"
+)
+_REPORT = re2.compile(r"(?i)multipart/report\b.*\breport-type\s*=\s*\"?delivery-status")
+# A person at a program of his own, even one whose account is called "postmaster".
+_HUMAN_PROGRAM = re2.compile(
+    r"(?i)mozilla|thunderbird|apple mail|iphone mail|ipad mail|microsoft (?:office )?outlook|outlook express|evolution|kmail|mutt"
+    r"|the bat!|roundcube|squirrelmail|horde|zimbra \d|claws|sylpheed|airmail|k-9|gnus|alpine|pegasus"
+)
+_ADMINISTRATIVE = re2.compile(
+    r"(?i)^(?:mailer-?daemon|post_?master|abuse|support|help(?:desk)?|hostmaster|webmaster|root|noreply|no-reply|"
+    r"unsubscribe|spam|security|info-?desk|servicedesk|administrator)@"
+)
+_SPEAKER_LIMIT = 16_384
+_FIELD_TO = re2.compile(r"(?im)^[ \t>]*(?:To|Cc):[ \t]*([^\n]*(?:\n[ \t]+[^\n]*)*)")
+_BLANK = re2.compile(r"\n[ \t]*\n")
+
+
+#: How notices write an address at the start of what they say of it. Counted repetitions would make RE2's programs
+#: some hundred times larger; it is linear without them, and ``normalise`` refuses what is too long.
+ADDRESS = r"""((?:"[^"\n]+"|[^\s<>()\[\]{}",;:@|`']+)@[\pL\pM\pN\[][\pL\pM\pN_.:\]-]*)"""
+ANGLE_HEAD = re2.compile(
+    r"(?im)^[ \t]{0,12}<" + ADDRESS + r">(?:[ \t]*\((?:expanded from|generated from)[^)\n]*\))?(?:[:,. \t]|$)"
+)
+BARE_HEAD = re2.compile(
+    r"(?im)^[ \t]{0,16}['\"]?"
+    + ADDRESS
+    + r"['\"]?[ \t]*(?:\((?:ultimately )?(?:generated|expanded) from[^)\n]*\))?[ \t]*:?[ \t]*$"
+)
+_LINE_HEAD = re2.compile(r"(?im)^[ \t]{0,16}<?" + ADDRESS + r">?(?:[:, \t]|$)")
+FAILURES = frozenset({Kind.BOUNCE, Kind.DELAY})
+
+
+class TextNotice:
+    """A detector for the notices of one MTA: known by a line it always writes, addresses at the head of blocks."""
+
+    def __init__(self, name: str, signature: str, heads: Iterable["re2._Regexp"]) -> None:
+        """``signature`` is searched in the text, lines apart; the first of ``heads`` that finds an address is used."""
+        self.name = name
+        self._signature = re2.compile(f"(?im){signature}")
+        self._heads = tuple(heads)
+
+    def detect(self, reading: Reading) -> Detection | None:
+        """Return one claim for each recipient the notice names."""
+        shown = self._signature.search(reading.text[:_SPEAKER_LIMIT])
+        if shown is None or not from_mail_system(reading):
+            return None
+        for head in self._heads:
+            found = claims(blocks(reading.text, head), reading)
+            if found:
+                break
+        else:
+            found = fallback_claims(reading)
+        return Detection(Kind.BOUNCE, found, FAILURES, Passage(shown[0].strip(), reading.where))
+
+
+def from_mail_system(reading: Reading) -> bool:
+    """Whether a mail server sent this mail: a null reverse-path, or a sender such as MAILER-DAEMON or postmaster."""
+    message = reading.message
+    if (message.header("Return-Path") or "").replace(" ", "") == "<>" or message.header("X-Failed-Recipients"):
+        return True
+    envelope = message.raw.envelope
+    if envelope is not None and not envelope.reverse_path:
+        return True
+    if _REPORT.search(message.header("Content-Type") or ""):
+        return True
+    if _HUMAN_PROGRAM.search(f"{message.header('User-Agent') or ''} {message.header('X-Mailer') or ''}"):
+        return False
+    local = reading.sender.partition("@")[0]
+    if local:
+        return bool(_SYSTEM_NAMES.match(local) or _SYSTEM_DISPLAY.match(message.header("From") or ""))
+    written = (message.header("From") or "").strip(" <>\"'")
+    if not written:
+        return not message.header("Return-Path")
+    return bool(_SYSTEM_NAMES.match(written.partition("@")[0].partition(" <")[0].strip('" ')))
+
+
+def failed_recipients(reading: Reading) -> list[str]:
+    """Return the addresses of X-Failed-Recipients (written by Exim, Gmail and others)."""
+    return [found for value in reading.message.header_values("X-Failed-Recipients") for found in addresses(value)]
+
+
+def returned_recipients(reading: Reading) -> list[str]:
+    """Return the addresses in To and Cc of the returned mail, wherever it stands."""
+    headers = reading.message.returned_headers
+    values = [*values_of(headers, "To"), *values_of(headers, "Cc")]
+    if not values and reading.returned_text:
+        values = [match[1] for match in _FIELD_TO.finditer(reading.returned_text[:16_384])]
+    return list(dict.fromkeys(found for value in values for found in addresses(value)))
+
+
+def single_returned_recipient(reading: Reading) -> str | None:
+    """Return the recipient of the returned mail when it had just one, else None."""
+    named = failed_recipients(reading) or returned_recipients(reading)
+    return named[0] if len(named) == 1 else None
+
+
+def own_addresses(reading: Reading) -> frozenset[str]:
+    """Return, in lower case, the addresses no notice reports: who wrote it, and who it is sent to."""
+    message = reading.message
+    named = [reading.sender]
+    for field in ("To", "Delivered-To", "X-Original-To", "Reply-To", "Envelope-To"):
+        for value in message.header_values(field):
+            named += addresses(value)
+    return frozenset(address.casefold() for address in named)
+
+
+def is_administrative(address: str) -> bool:
+    """Whether an address is one that notices name as a contact."""
+    return bool(_ADMINISTRATIVE.match(address))
+
+
+def blocks(text: str, head: "re2._Regexp", *, backward: bool = False) -> Iterator[tuple[str, str]]:
+    """Yield each address that ``head`` (each of its groups: the address) finds, with the text up to the next one.
+
+    ``backward``: the text that speaks of an address stands before it, after the one before.
+    """
+    heads = list(head.finditer(text))
+    for at, match in enumerate(heads):
+        address = normalise(next(filter(None, match.groups()), None))
+        if not address:
+            continue
+        if backward:
+            start = heads[at - 1].end() if at else 0
+            # The line with the address concludes; it is believed before what led to it.
+            yield address, f"{match[0]}\n{text[max(start, match.start() - _BLOCK_LIMIT) : match.start()]}"
+        else:
+            end = heads[at + 1].start() if at + 1 < len(heads) else len(text)
+            yield address, text[match.start() : min(end, match.start() + _BLOCK_LIMIT)]
+
+
+def about(text: str, address: str) -> str:
+    """Return the paragraph of ``text`` that names ``address`` (and the next, when it holds the address only).
+
+    Of a paragraph with a line for each of several addresses only the lines up to the next address are returned.
+    """
+    at = text.casefold().find(address.casefold())
+    if at < 0:
+        return ""
+    start = text.rfind("\n\n", 0, at) + 1
+    end = text.find("\n\n", at)
+    if 0 <= end and end - start < len(address) + 24:
+        end = text.find("\n\n", end + 2)
+    paragraph = text[start : end if end >= 0 else len(text)][:_BLOCK_LIMIT]
+    lines = list(_LINE_HEAD.finditer(paragraph))
+    if len(lines) < 2:
+        return paragraph
+    for number, line in enumerate(lines):
+        if (normalise(line[1]) or "").casefold() == address.casefold():
+            return paragraph[line.start() : lines[number + 1].start() if number + 1 < len(lines) else len(paragraph)]
+    return paragraph
+
+
+def claim(address: str | None, block: str, reading: Reading, where: str | None = None, *, alone: bool = False) -> Claim:
+    """Return the claim for one recipient of a text notice; ``alone``: the whole text speaks of this recipient."""
+    spoken = diagnostic.read(_after(block, address))
+    whole = diagnostic.read(reading.text) if alone and not (spoken.reply or spoken.status) else spoken
+    report = RecipientReport(
+        final_recipient=address,
+        status=whole.status,
+        reply=whole.reply,
+        diagnostic_code=" ".join(_after(block, address).split())[:_BLOCK_LIMIT] or None,
+        remote_mta=spoken.host or whole.host,
+    )
+    passages = [Passage(block, reading.where)]
+    if alone and not spoken.reply and len(block) < len(reading.text):
+        passages.append(Passage(reading.text, reading.where))
+    return Claim(report, None, tuple(passages), where)
+
+
+def claims(found: Iterable[tuple[str, str]], reading: Reading) -> tuple[Claim, ...]:
+    """Return the claims of a text notice, one for each address; blocks that name it again are added to its first."""
+    kept: dict[str, tuple[str, str]] = {}
+    for address, block in found:
+        known = kept.setdefault(address.casefold(), (address, ""))
+        kept[address.casefold()] = (known[0], f"{known[1]}\n{block}".strip("\n")[:_BLOCK_LIMIT])
+    return tuple(claim(address, block, reading, alone=len(kept) == 1) for address, block in kept.values())
+
+
+def fallback_claims(reading: Reading) -> tuple[Claim, ...]:
+    """Return the claims when the text names nobody: X-Failed-Recipients, else the one recipient of the returned mail."""
+    named = failed_recipients(reading)
+    if named:
+        return tuple(
+            claim(a, about(reading.text, a), reading, "X-Failed-Recipients", alone=len(named) == 1) for a in named
+        )
+    returned = returned_recipients(reading)
+    if len(returned) == 1:
+        return (claim(returned[0], reading.text[:_BLOCK_LIMIT], reading, "returned To", alone=True),)
+    return (claim(None, reading.text[:_BLOCK_LIMIT], reading, alone=True),)
+
+
+def _after(block: str, address: str | None) -> str:
+    """Return a block without the address it begins with, for a digit in an address is no reply code."""
+    if not address:
+        return block
+    at = block.casefold().find(address.casefold())
+    if not 0 <= at < 40:
+        return block
+    return block[:at].rstrip("<'\"") + block[at + len(address) :].lstrip(">:'\" \t.")

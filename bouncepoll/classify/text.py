@@ -1,0 +1,85 @@
+"""What the sender of a mail wrote: the text the detectors and rules read."""
+
+import html
+
+import re2
+
+from bouncepoll.classify.address import normalise
+from bouncepoll.model.message import Message, Part
+from bouncepoll.model.reading import Reading
+
+#: Characters of text looked at; a notice says what it has to say long before.
+TEXT_LIMIT = 65_536
+_HTML_LIMIT = 262_144
+
+# Where a returned mail begins in the text of a notice. Sources, in order: Exim, qmail, Gmail, sendmail 5 and 8,
+# Exchange, Postfix 1, IMail, InterScan, m-FILTER, X.400 gateways, Zoho; then the first trace field of an inline copy.
+_RETURNED = re2.compile(
+    r"(?im)^[ \t]*(?:"
+    r"-{2,}[^\n]{0,30}(?:copy of (?:the|your) (?:message|mail|body)|below this line|original (?:message|mail)"
+    r"|unsent message|returned (?:message|mail)|message header|header of the original|undelivered message"
+    r"|text of your message|message text follows|message body follows|forwarded message|message follows)[^\n]*$"
+    r"|-{3,} ?(?:message|original) ?-{3,}[^\n]*$"
+    r"|(?:original (?:message|mail) (?:headers?|follows)|your original message|unsent message|copy of your message"
+    r"|original message header|(?:the )?(?:full )?(?:header|text) of (?:the|your) (?:original )?message"
+    r"|message (?:headers?|contents?|body) (?:follows?)|returned message follows|undelivered message headers?"
+    r"|original message content)\b[^\n]{0,40}:?[ \t]*\r?$"
+    r"|(?:Received: ?(?:from|by|\()|Return-Path: ?<|DKIM-Signature: |MIME-Version: ?1|ARC-Seal: )"
+    r")"
+)
+_COMMENT = re2.compile(r"(?s)<!--.*?-->")
+_INVISIBLE = re2.compile(r"(?is)<(?:style|script|head|title)\b.*?</(?:style|script|head|title)\s*>")
+_BREAK = re2.compile(r"(?i)<(?:br|/?p|/?div|/?tr|/?li|/?ul|/?table|/?h[1-6]|/?pre|/?blockquote|hr)\b[^<>]*>")
+_CELL = re2.compile(r"(?i)</?t[dh]\b[^<>]*>")
+_TAG = re2.compile(r"<[/!?a-zA-Z][^<>]*>")
+_BLANKS = re2.compile(r"[ \t\x{a0}]+")
+_BLANK_LINES = re2.compile(r"\n[ \t]*(?:\n[ \t]*)+")
+
+
+def read(message: Message) -> Reading:
+    """Prepare a mail for the detectors."""
+    text, where = _text_of(message)
+    start = _start_of_returned(text)
+    return Reading(
+        message=message,
+        text=text[:start],
+        returned_text=text[start:],
+        where=where,
+        subject=(message.header("Subject") or "")[:1000],
+        sender=(normalise(message.header("From")) or "").lower(),
+    )
+
+
+def collapse(text: str, limit: int) -> str:
+    """Return the first ``limit`` characters of ``text`` with each run of white space as one space."""
+    return " ".join(text[: limit * 2].split())[:limit]
+
+
+def html_to_text(source: str) -> str:
+    """Return the visible text of the first 256 KiB of HTML, block elements as lines; linear in its size."""
+    text = _INVISIBLE.sub(" ", _COMMENT.sub(" ", source[:_HTML_LIMIT])).replace("\r", "")
+    if "<br" in text.lower() or "<p" in text.lower() or "<div" in text.lower():
+        text = _BREAK.sub("\n", text.replace("\n", " "))
+    text = html.unescape(_TAG.sub("", _CELL.sub(" ", text)))
+    return _BLANK_LINES.sub("\n\n", _BLANKS.sub(" ", text)).strip()
+
+
+def _text_of(message: Message) -> tuple[str, str]:
+    """Return the first text part that says something, plain before HTML, and its place."""
+    markup: Part | None = None
+    for part in message.parts:
+        if part.returned or not part.text or (part.disposition == "attachment" and part.filename):
+            continue
+        if part.content_type == "text/plain" and not part.text.isspace():
+            return part.text[:TEXT_LIMIT].replace("\r\n", "\n").replace("\r", "\n"), f"part {part.path}"
+        if part.content_type == "text/html" and markup is None:
+            markup = part
+    if markup is None or markup.text is None:
+        return "", "text"
+    return html_to_text(markup.text)[:TEXT_LIMIT], f"part {markup.path}"
+
+
+def _start_of_returned(text: str) -> int:
+    """Return the index at which a returned mail begins in ``text``; its length when there is none."""
+    match = _RETURNED.search(text)
+    return match.start() if match else len(text)

@@ -1,0 +1,91 @@
+"""Hands mails to an LMTP server (RFC 2033), such as Dovecot's, which answers for each recipient."""
+
+import smtplib
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from bouncepoll.deliver._options import ConnectionOptions, Security
+from bouncepoll.deliver._session import Session, log_in, require_greeting, tls_context
+from bouncepoll.errors import DeliveryDeferred
+from bouncepoll.model.delivery import DeliveryResult, Outgoing
+
+
+class Options(ConnectionOptions):
+    """An LMTP server: a Unix socket, or host and port."""
+
+    default_ports: ClassVar[Mapping[Security, int]] = {"starttls": 24, "tls": 24, "none": 24}
+
+    socket: Path | None = Field(None, description="A Unix socket to connect to instead of host and port.")
+
+    @property
+    def address(self) -> str:
+        """The socket, else ``host:port``, for messages."""
+        return str(self.socket) if self.socket is not None else f"{self.host}:{self.tcp_port}"
+
+
+class LmtpBackend:
+    """A ``Backend`` over LMTP."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._session = Session(options, self._connect)
+
+    def send(self, outgoing: Outgoing) -> Sequence[DeliveryResult]:
+        """Hand over one mail; each accepted recipient has a reply of its own to the data."""
+        return self._session.send(outgoing, one_reply_a_recipient=True)
+
+    def close(self) -> None:
+        """End the session."""
+        self._session.close()
+
+    def _connect(self) -> smtplib.SMTP:
+        options = self._options
+        if options.host is None and options.socket is None:
+            raise DeliveryDeferred("delivery.lmtp: neither socket nor host is set; set one of them")
+        connection = _Lmtp(options)
+        try:
+            code, text = connection.greet()
+            require_greeting(code, text)
+            connection.ehlo_or_helo_if_needed()
+            if options.security == "starttls" and options.socket is None:
+                connection.starttls(context=tls_context(options))
+                connection.ehlo_or_helo_if_needed()
+            log_in(connection, options)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+class _Lmtp(smtplib.SMTP):
+    """smtplib's own LMTP class takes no TLS from the first octet, and no time-out on Unix sockets."""
+
+    ehlo_msg = "lhlo"
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(timeout=options.timeout, local_hostname=options.local_hostname)
+        self._options = options
+        self._host = options.host or "localhost"
+
+    def greet(self) -> tuple[int, bytes]:
+        """Connect and return the greeting."""
+        options = self._options
+        if options.socket is not None:
+            self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self.sock.settimeout(options.timeout)
+            self.sock.connect(str(options.socket))
+        else:
+            self.sock = socket.create_connection((self._host, options.tcp_port), options.timeout)
+            if options.security == "tls":
+                self.sock = tls_context(options).wrap_socket(self.sock, server_hostname=self._host)
+        self.file = None
+        return self.getreply()
+
+
+def create(options: Options) -> LmtpBackend:
+    """Build the backend; it connects when it first sends."""
+    return LmtpBackend(options)

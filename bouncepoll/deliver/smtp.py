@@ -1,0 +1,62 @@
+"""Hands mails to an SMTP server (RFC 5321): a submission service, a smarthost, the MX of the feedback address."""
+
+import smtplib
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from bouncepoll.deliver._options import ConnectionOptions, Security
+from bouncepoll.deliver._session import Session, log_in, require_greeting, tls_context
+from bouncepoll.errors import DeliveryDeferred
+from bouncepoll.model.delivery import DeliveryResult, Outgoing
+
+
+class Options(ConnectionOptions):
+    """An SMTP server."""
+
+    default_ports: ClassVar[Mapping[Security, int]] = {"starttls": 587, "tls": 465, "none": 25}
+
+
+class SmtpBackend:
+    """A ``Backend`` over SMTP."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._session = Session(options, self._connect)
+
+    def send(self, outgoing: Outgoing) -> Sequence[DeliveryResult]:
+        """Hand over one mail; the reply to the data counts for every accepted recipient."""
+        return self._session.send(outgoing, one_reply_a_recipient=False)
+
+    def close(self) -> None:
+        """End the session."""
+        self._session.close()
+
+    def _connect(self) -> smtplib.SMTP:
+        options = self._options
+        if options.host is None:
+            raise DeliveryDeferred("delivery.smtp.host is not set; set it to the server that takes the forwards")
+        if options.security == "tls":
+            connection: smtplib.SMTP = smtplib.SMTP_SSL(
+                timeout=options.timeout, context=tls_context(options), local_hostname=options.local_hostname
+            )
+        else:
+            connection = smtplib.SMTP(timeout=options.timeout, local_hostname=options.local_hostname)
+        try:
+            # smtplib verifies the certificate's name against this attribute, which it sets in the constructor only.
+            connection._host = options.host  # type: ignore[attr-defined]  # noqa: SLF001
+            code, text = connection.connect(options.host, options.tcp_port)
+            require_greeting(code, text)
+            connection.ehlo_or_helo_if_needed()
+            if options.security == "starttls":
+                connection.starttls(context=tls_context(options))
+                connection.ehlo_or_helo_if_needed()
+            log_in(connection, options)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def create(options: Options) -> SmtpBackend:
+    """Build the backend; it connects when it first sends."""
+    return SmtpBackend(options)

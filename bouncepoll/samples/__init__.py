@@ -1,0 +1,1 @@
+"""The sample mails of ``bouncepoll demo``, one a file; ``@FILTER@`` stands for the demo's filter address."""
