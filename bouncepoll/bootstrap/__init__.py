@@ -102,11 +102,17 @@ class Application:
         if not forwarding and not self.store.outbox.counts()[OutboxState.QUEUED]:
             return
         faults = self._backend_faults()
-        modes = {entry.forward_mode or self.settings.forward.mode for entry in forwarding}
-        if self.settings.forward.from_address is None and modes - {ForwardMode.REDIRECT}:
+        # A redirect may name the filter address instead, where that is an address and no catch-all.
+        need_address = [
+            entry
+            for entry in forwarding
+            if (entry.forward_mode or self.settings.forward.mode) is not ForwardMode.REDIRECT
+            or entry.filter_address.startswith("@")
+        ]
+        if self.settings.forward.from_address is None and need_address:
             faults.append(
-                "forward.from_address: is missing, and the modes rewrite and attach need it; write an address the next "
-                "hop lets this account send from"
+                "forward.from_address: is missing, and the modes rewrite and attach and catch-all filters need it; "
+                "write an address the next hop lets this account send from"
             )
         if faults:
             raise ConfigurationError(*faults)

@@ -18,6 +18,10 @@ from bouncepoll.model.verdict import Kind, Passage, Reason
 TEXT_LIMIT = 16_384
 OPENING_LIMIT = 600
 
+#: The last tier whose words leave no doubt.
+_CERTAIN_TIER = 2
+_CACHED_CHARACTERS = 512
+
 # RE2 builds its automaton while it reads, and forgets it when this is full: the default of 8 MiB is too little here.
 _MAX_MEMORY_OCTETS = 64 * 1024 * 1024
 
@@ -118,28 +122,40 @@ class RuleBook:
         self._diagnostics = _PatternSet(enumerate(self.rules), "pattern")
         self._compiled: Callable[[str], Any] = cache(compile_pattern)
         self._by_codes = lru_cache(4096)(self._first_by_codes)
+        self._matches = lru_cache(4096)(self._diagnostics.matches)
+        self._has_own = any(rule.tier == 0 for rule in self.rules)
         self._kind_sets = _kind_sets(self.rules)
 
     def reason(self, passages: Sequence[Passage], facts: Facts) -> Match | None:
-        """Return the strongest rule: the lowest tier, then the first text it matches, codes alone last, then the order."""
-        best: tuple[int, int, int] | None = None
+        """Return the strongest rule: the lowest tier, then the first text it matches, codes alone last, then the order.
+
+        A text that a rule of tier 1 or 2 speaks of is believed; what stands after it is asked for tier 0 only.
+        """
+        best: tuple[int, int, int, int] | None = None
         for at, passage in enumerate(passages):
-            for index in self._diagnostics.matches(_spoken(passage.text)):
-                rule = self.rules[index]
-                if (
-                    rule.reason is not None
-                    and (best is None or (rule.tier, at, index) < best)
-                    and self._holds(rule, facts)
-                ):
-                    best = (rule.tier, at, index)
+            best = self._best(best, at, _spoken(passage.text), facts)
+            if best is not None and best[0] <= _CERTAIN_TIER and not self._has_own:
+                break
         coded = self._by_codes(facts)
         if coded is not None and (best is None or self.rules[coded].tier < best[0]):
             return Match(self.rules[coded], str(facts.status or facts.reply_code or facts.remote), "Status")
         if best is None:
             return None
         passage = passages[best[1]]
-        rule = self.rules[best[2]]
-        return Match(rule, self._matched(rule.pattern, _spoken(passage.text)), passage.where)
+        matched = self._diagnostics.found(best[3], _spoken(passage.text))
+        return Match(self.rules[best[2]], matched, passage.where)
+
+    def _best(
+        self, best: tuple[int, int, int, int] | None, at: int, text: str, facts: Facts
+    ) -> tuple[int, int, int, int] | None:
+        """Return the better of ``best`` and the best for one text: tier, place of the text, rule, pattern."""
+        asked = self._matches if len(text) <= _CACHED_CHARACTERS else self._diagnostics.matches
+        for pattern, index in asked(text):
+            rule = self.rules[index]
+            rank = (rule.tier, at, index, pattern)
+            if rule.reason is not None and (best is None or rank < best) and self._holds(rule, facts):
+                best = rank
+        return best
 
     def kind(self, reading: Reading, among: frozenset[Kind], led_by: frozenset[str] | None = None) -> Match | None:
         """Return the first rule that says the mail is of one of these kinds.
@@ -152,34 +168,28 @@ class RuleBook:
             "text": collapse(reading.text, TEXT_LIMIT),
         }
         wanted = {_FAMILIES.get(kind, kind) for kind in among}
-        best: tuple[int, str] | None = None
+        best: tuple[int, str, _PatternSet] | None = None
         for (family, fields), sets in self._kind_sets.items():
             if family not in wanted or (led_by is not None and fields[0] not in led_by):
                 continue
             for index in self._common(fields, sets, texts):
                 if self.rules[index].kind in among and (best is None or index < best[0]):
-                    best = (index, fields[0])
-        return self._kind_match(self.rules[best[0]], best[1], texts, reading) if best else None
+                    best = (index, fields[0], sets[fields[0]])
+        if best is None:
+            return None
+        index, field, patterns = best
+        pattern = next(at for at, owner in patterns.matches(texts[field]) if owner == index)
+        where = "Subject" if field == "subject" else reading.where
+        return Match(self.rules[index], patterns.found(pattern, texts[field]), where)
 
     @staticmethod
     def _common(fields: tuple[str, ...], sets: Mapping[str, "_PatternSet"], texts: Mapping[str, str]) -> set[int]:
         """Return the indices of the rules that match in each of ``fields``; most mails are done after the first."""
-        hits = set(sets[fields[0]].matches(texts[fields[0]]))
+        hits = sets[fields[0]].owners(texts[fields[0]])
         for field in fields[1:]:
             if hits:
-                hits &= set(sets[field].matches(texts[field]))
+                hits &= sets[field].owners(texts[field])
         return hits
-
-    def _kind_match(self, rule: Rule, field: str, texts: dict[str, str], reading: Reading) -> Match:
-        matched = self._matched(getattr(rule, field), texts[field])
-        return Match(rule, matched, "Subject" if field == "subject" else reading.where)
-
-    def _matched(self, patterns: tuple[str, ...], text: str) -> str | None:
-        for pattern in patterns:
-            found = self._compiled(pattern).search(text)
-            if found:
-                return str(found[0])[:200]
-        return None
 
     def _holds(self, rule: Rule, facts: Facts) -> bool:
         return (
@@ -232,31 +242,32 @@ def _kind_sets(rules: Sequence[Rule]) -> dict[tuple[Kind, tuple[str, ...]], dict
 
 
 class _PatternSet:
-    """The patterns of some rules for one field, as one RE2 set that tells which rules match; see ``prefilter``."""
+    """The patterns of all rules for one field, as one RE2 set that tells which of them match."""
 
     def __init__(self, rules: Iterable[tuple[int, Rule]], field: str) -> None:
-        """``rules`` come with their indices, which ``matches`` returns."""
-        self._owners: list[tuple[int, str | None]] = []
+        """``rules`` with their indices, in order of precedence."""
+        self._patterns: list[str] = []
+        self._owners: list[int] = []
+        self._compiled: Callable[[str], Any] = cache(compile_pattern)
         self._set = re2.Set.SearchSet(_options())
-        self._whole: Callable[[str], Any] = cache(_set_of_one)
         for index, rule in rules:
             for pattern in getattr(rule, field):
-                for part, ask in necessary(pattern):
-                    self._set.Add(part)
-                    self._owners.append((index, pattern if ask else None))
+                self._set.Add(pattern)
+                self._patterns.append(pattern)
+                self._owners.append(index)
         self._set.Compile()
 
-    def matches(self, text: str) -> list[int]:
-        """Return the indices of the rules with a pattern that matches, in no order, each once or more."""
+    def matches(self, text: str) -> list[tuple[int, int]]:
+        """Return the patterns that match and the rules they belong to, as indices, in order of precedence."""
         if not text or not self._owners:
             return []
-        found = (self._owners[at] for at in self._set.Match(text) or ())
-        return [index for index, pattern in found if pattern is None or self._whole(pattern).Match(text)]
+        return [(at, self._owners[at]) for at in sorted(self._set.Match(text) or ())]
 
+    def owners(self, text: str) -> set[int]:
+        """Return the indices of the rules with a pattern that matches."""
+        return {owner for _, owner in self.matches(text)}
 
-def _set_of_one(pattern: str) -> Any:
-    """Return a set of one pattern: it says whether it matches, and does no more work than that."""
-    whole = re2.Set.SearchSet(_options())
-    whole.Add(pattern)
-    whole.Compile()
-    return whole
+    def found(self, pattern: int, text: str) -> str | None:
+        """Return what a pattern matches in ``text``, at most 200 characters."""
+        match = self._compiled(self._patterns[pattern]).search(text)
+        return str(match[0])[:200] if match else None

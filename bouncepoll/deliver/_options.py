@@ -82,7 +82,7 @@ class ConnectionOptions(PasswordOptions):
         description="The name given in the greeting (EHLO, LHLO); by default this machine's.",
     )
     timeout: Seconds = Field(
-        60.0, gt=0, le=3600, description="Longest wait for the server to connect or to send anything, in seconds."
+        60.0, gt=0, le=120, description="Longest wait for the server to connect or to send anything, in seconds."
     )
 
     @model_validator(mode="after")

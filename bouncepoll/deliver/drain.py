@@ -14,10 +14,8 @@ from bouncepoll.ports import Backend, Clock, Outbox
 
 log = structlog.get_logger()
 
-_BATCH = 10
-_LEASE = timedelta(minutes=15)
-#: An item is only begun while this much of its lease is left: a slow next hop then ends before somebody else begins.
-_LEASE_LEFT = timedelta(minutes=5)
+#: Longer than any session lasts: each of its commands is bounded by the backend's time-out, two minutes at most.
+_LEASE = timedelta(minutes=30)
 _MAX_FACTOR_POWER = 64
 
 
@@ -66,13 +64,11 @@ def drain(
     """
     report = DrainReport()
     while not stop():
-        now = clock()
-        items = outbox.claim(_BATCH, now, _LEASE)
+        # One at a time: a drain that is stopped then leaves nothing leased that it did not begin.
+        items = outbox.claim(1, clock(), _LEASE)
         if not items:
             break
         for item in items:
-            if stop() or clock() > now + _LEASE - _LEASE_LEFT:
-                return report
             _deliver(outbox, backend, prepare, item, clock, policy, rng, report)
     return report
 

@@ -26,7 +26,7 @@ class Options(StrictOptions):
         min_length=1,
         description="The program and its arguments, as a list (no shell); `-f REVERSE-PATH -- FORWARD-PATH…` is added.",
     )
-    timeout: Seconds = Field(60.0, gt=0, le=3600, description="Longest run of the program, in seconds.")
+    timeout: Seconds = Field(60.0, gt=0, le=120, description="Longest run of the program, in seconds.")
 
 
 class SendmailBackend:

@@ -19,14 +19,14 @@ FILTER = "news"
 #: By sample: its rows as kind, reason, recipient and severity. What is right, not what the rules happen to say.
 AUTOMATIC: dict[str, list[tuple[str, str | None, str | None, str | None]]] = {
     "blocked": [("bounce", "blocked", "hugo@summit.example", "soft")],
-    "challenge": [("challenge", None, "quentin@cabin.example", None)],
+    "challenge": [("challenge", None, "quinn@cabin.example", None)],
     "complaint": [("complaint", None, "nora@isp.example", None)],
     "delay": [("delay", "network_error", "ida@valley.example", "soft")],
     "dmarc-fail": [("bounce", "auth_failure", "greta@lagoon.example", "soft")],
     "aggregate": [("report", None, None, None)],
-    "exchange": [("bounce", "user_unknown", "moritz@office.example", "hard")],
+    "exchange": [("bounce", "user_unknown", "max@office.example", "hard")],
     "exim": [("bounce", "mailbox_full", "lena@bakery.example", "soft")],
-    "sendmail": [("bounce", "host_unknown", "chris@nowhere.example", "hard")],
+    "sendmail": [("bounce", "host_unknown", "cora@nowhere.example", "hard")],
     "loop": [("loop", None, None, None)],
     "dovecot": [("bounce", "mailbox_full", "bo@harbour.example", "soft")],
     "newsletter": [("bulk", None, None, None)],
@@ -150,3 +150,13 @@ def test_an_installation_in_use_is_refused_although_its_files_have_the_demos_nam
     assert done.returncode == 2
     assert "the demo did not write" in " ".join(done.stderr.split())
     assert (tmp_path / name).read_text(encoding="utf-8") == '[instance]\nid = "real"\n'
+
+
+def test_a_mail_of_somebody_among_those_the_demo_left_is_not_removed(tmp_path: Path) -> None:
+    kept = tmp_path / "mails" / "love-letter.eml"
+    kept.parent.mkdir()
+    kept.write_text("Subject: you\n\nkept", encoding="utf-8")
+    done = _run("demo", "--folder", str(tmp_path))
+    assert done.returncode == 2
+    assert "love-letter.eml" in done.stderr
+    assert kept.exists()
