@@ -1,5 +1,6 @@
 """Reads the status codes and the host out of a diagnostic text."""
 
+import re
 from dataclasses import dataclass
 
 import re2
@@ -7,17 +8,18 @@ import re2
 from bouncepoll.model.status import EnhancedStatus, SmtpReply
 
 _LIMIT = 4096
+# Patterns that look at a few characters from each place cost less by ``re``; none of them can backtrack far.
 _NUMBER = r"([245]\.\d{1,3}\.\d{1,3})"
 # A reply code with the enhanced code behind it (RFC 2034), as "550 5.1.1", "550-5.1.1", "#550 5.1.1", "550 #5.1.0".
-_BOTH = re2.compile(r"(?:^|[^\d.])([245][0-5]\d)[ \t\r\n:-]{1,3}[\[(<]?#?" + _NUMBER + r"(?:[^\d.]|\.?(?:[^\d]|$)|$)")
-_REPLY = re2.compile(r"(?:^|[\s:;,(\[<>'\"#=*])([245][0-5]\d)(?:[ \t-][^\d\s]|[ \t]*[\r\n:;,)\]'\"#]|[ \t]*$)")
-_ENHANCED = re2.compile(r"(?:^|[^\d.\w/])#?" + _NUMBER + r"(?:[^\d.\w]|\.(?:[^\d]|$)|$)")
+_BOTH = re.compile(r"(?:^|[^\d.])([245][0-5]\d)[ \t\r\n:-]{1,3}[\[(<]?#?" + _NUMBER + r"(?:[^\d.]|\.?(?:[^\d]|$)|$)")
+_REPLY = re.compile(r"(?:^|[\s:;,(\[<>'\"#=*])([245][0-5]\d)(?:[ \t-][^\d\s]|[ \t]*[\r\n:;,)\]'\"#]|[ \t]*$)")
+_ENHANCED = re.compile(r"(?:^|[^\d.\w/])#?" + _NUMBER + r"(?:[^\d.\w]|\.(?:[^\d]|$)|$)")
 # Postfix: "host NAME[ADDR] said:"; Exim: "host NAME [ADDR]:"; sendmail: "while talking to NAME"; qmail: "ADDR does not
 # like recipient"; Gmail: "by NAME. [ADDR]"; Exchange: "Remote Server returned", "NAME gave this error".
-_HOST = re2.compile(
+_HOST = re.compile(
     r"(?i)(?:\bhost |while talking to |connected to |connect to |server for the recipient domain \S{1,200} by "
     r"|conversation with |message to |\bby |relay=)"
-    r"([\pL\pN_-]+(?:\.[\pL\pN_-]+)+)\.?(?: ?[\[(:,]| said|$)"
+    r"([\w-]+(?:\.[\w-]+)+)\.?(?: ?[\[(:,]| said|$)"
 )
 _GAVE = re2.compile(r"(?i)([a-z0-9_-]+(?:\.[a-z0-9_-]+)+) (?:gave this error|said|rejected your message)")
 _GENERIC_DETAIL = frozenset({(0, 0)})
@@ -50,7 +52,10 @@ def read(text: str) -> Diagnosis:
 
 def host(text: str) -> str | None:
     """Return the name of the host that refused, where the text names it the way Postfix, Exim or sendmail do."""
-    match = _HOST.search(text[:_LIMIT]) or _GAVE.search(text[:_LIMIT])
+    text = text[:_LIMIT]
+    match = _HOST.search(text)
+    if match is None and (" gave this" in text or " said" in text or " rejected your" in text):
+        match = _GAVE.search(text)
     return match[1].lower() if match else None
 
 

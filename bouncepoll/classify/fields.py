@@ -1,8 +1,5 @@
 """Groups of report fields: delivery status (RFC 3464), feedback (RFC 5965) and disposition (RFC 8098) share the form."""
 
-import re2
-
-_FIELD = re2.compile(r"^[ \t>]{0,4}([A-Za-z][A-Za-z0-9-]{1,60})[ \t]*:[ \t]*(.*)$")
 _MAX_LINES = 20_000
 _MAX_VALUE = 8_192
 
@@ -23,13 +20,21 @@ def groups(text: str) -> list[Group]:
             current, last = {}, None
         elif line[0] in " \t" and last is not None:
             last[-1] = f"{last[-1]} {line.strip()}"[:_MAX_VALUE]
-        elif match := _FIELD.match(line):
-            last = current.setdefault(match[1].lower(), [])
-            last.append(match[2].strip()[:_MAX_VALUE])
+        elif (name := _name(line)) is not None:
+            last = current.setdefault(name, [])
+            last.append(line.partition(":")[2].strip()[:_MAX_VALUE])
         elif last is not None:
             # QUIRK: some MTAs wrap a long Diagnostic-Code without the leading space RFC 5322 section 2.2.3 asks for.
             last[-1] = f"{last[-1]} {line.strip()}"[:_MAX_VALUE]
     return [*found, current] if current else found
+
+
+def _name(line: str) -> str | None:
+    """Return the name of the field a line begins (RFC 5322 section 2.2), in lower case, or None."""
+    written, colon, _ = line.partition(":")
+    name = written.lstrip(" \t>").rstrip(" \t")
+    is_name = colon and 2 <= len(name) <= 61 and name[0].isalpha() and name.isascii() and name.replace("-", "").isalnum()
+    return name.lower() if is_name and len(written) - len(name) <= 8 else None
 
 
 def first(group: Group, *names: str) -> str | None:

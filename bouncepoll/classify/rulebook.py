@@ -248,11 +248,14 @@ class _PatternSet:
         """``rules`` with their indices, in order of precedence."""
         self._patterns: list[str] = []
         self._owners: list[int] = []
+        self._parts: list[tuple[int, bool]] = []
         self._compiled: Callable[[str], Any] = cache(compile_pattern)
         self._set = re2.Set.SearchSet(_options())
         for index, rule in rules:
             for pattern in getattr(rule, field):
-                self._set.Add(pattern)
+                for part, is_asked in necessary(pattern):
+                    self._set.Add(part)
+                    self._parts.append((len(self._patterns), is_asked))
                 self._patterns.append(pattern)
                 self._owners.append(index)
         self._set.Compile()
@@ -261,7 +264,12 @@ class _PatternSet:
         """Return the patterns that match and the rules they belong to, as indices, in order of precedence."""
         if not text or not self._owners:
             return []
-        return [(at, self._owners[at]) for at in sorted(self._set.Match(text) or ())]
+        found: set[int] = set()
+        for at in self._set.Match(text) or ():
+            pattern, is_asked = self._parts[at]
+            if pattern not in found and (not is_asked or self._compiled(self._patterns[pattern]).search(text)):
+                found.add(pattern)
+        return [(pattern, self._owners[pattern]) for pattern in sorted(found)]
 
     def owners(self, text: str) -> set[int]:
         """Return the indices of the rules with a pattern that matches."""

@@ -39,7 +39,8 @@ _BLANK_LINES = re2.compile(r"\n[ \t]*(?:\n[ \t]*)+")
 def read(message: Message) -> Reading:
     """Prepare a mail for the detectors."""
     text, where = _text_of(message)
-    start = _start_of_returned(text)
+    # Where the returned mail is a part of its own, the text does not hold another copy.
+    start = len(text) if message.returned_headers else _start_of_returned(text)
     return Reading(
         message=message,
         text=text[:start],
@@ -60,8 +61,8 @@ def html_to_text(source: str) -> str:
     text = _INVISIBLE.sub(" ", _COMMENT.sub(" ", source[:_HTML_LIMIT])).replace("\r", "")
     if "<br" in text.lower() or "<p" in text.lower() or "<div" in text.lower():
         text = _BREAK.sub("\n", text.replace("\n", " "))
-    text = html.unescape(_TAG.sub("", _CELL.sub(" ", text)))
-    return _BLANK_LINES.sub("\n\n", _BLANKS.sub(" ", text)).strip()
+    text = html.unescape(str(_TAG.sub("", _CELL.sub(" ", text))))
+    return str(_BLANK_LINES.sub("\n\n", _BLANKS.sub(" ", text))).strip()
 
 
 def _text_of(message: Message) -> tuple[str, str]:

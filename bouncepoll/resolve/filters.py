@@ -13,6 +13,7 @@ from bouncepoll.model.verdict import Kind
 
 _KEYS = ("name", "filter_address", "forward_to", "forward_kinds", "forward_mode", "description", "enabled")
 _MAX_FILTERS = 100_000
+_MAX_FAULTS = 50
 
 
 def export_toml(filters: Iterable[BounceFilter]) -> str:
@@ -30,7 +31,8 @@ def import_toml(text: str) -> list[BounceFilter]:
     """
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as exc:
+    except (ValueError, RecursionError) as exc:
+        # tomllib lets Python's own errors through: a number of more than 4,300 digits, arrays a thousand deep.
         raise UsageError(f"not TOML: {exc}; write it as 'bouncepoll filter export' does") from exc
     faults = [_unknown("the file", key, ("filter",)) for key in document if key != "filter"]
     tables = document.get("filter", [])
@@ -45,7 +47,8 @@ def import_toml(text: str) -> list[BounceFilter]:
         if first != number:
             faults.append(f"filter {number}: name: {bounce_filter.name!r} is the name of filter {first} too")
     if faults:
-        raise UsageError("\n".join(faults))
+        more = [f"… and {len(faults) - _MAX_FAULTS} more faults"] if len(faults) > _MAX_FAULTS else []
+        raise UsageError("\n".join([*faults[:_MAX_FAULTS], *more]))
     return found
 
 

@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 from bouncepoll.model.filter import BounceFilter, Route
 from bouncepoll.model.message import Message
-from bouncepoll.resolve.addresses import addresses_in, unwrapped, without_sub_address
+from bouncepoll.resolve.addresses import addresses_in, shortened, unwrapped
 
 #: Fields that name the address a mail was delivered to, the surest first: what the last server wrote, then forwarders,
 #: then what the sender wrote (RFC 5322 sections 3.6.3 and 3.6.6).
 FIELDS = (
-    *("Delivered-To", "X-Original-To", "X-Forwarded-To", "Envelope-To", "X-Envelope-To", "X-Real-To"),
+    *("Delivered-To", "X-Original-To", "X-Forwarded-To", "X-Forwarded-For"),
+    *("Envelope-To", "X-Envelope-To", "X-Real-To"),
     *("Resent-To", "Resent-Cc", "Resent-Bcc", "To", "Cc", "Apparently-To"),
 )
 _MAX_CANDIDATES = 500
@@ -65,11 +66,13 @@ class FilterIndex:
         for how, forms in _STEPS:
             found: dict[int, Route] = {}
             for candidate in candidates:
-                for form in forms(candidate.address):
-                    match = self._by_address.get(form)
-                    if match is not None:
-                        shown = f"{candidate.field}: {candidate.address} ({how})"
-                        found.setdefault(match.id, Route(match.id, shown))
+                # The first form is the most specific: the filter of news+f3 wins over the one of news.
+                match = next(
+                    (self._by_address[form] for form in forms(candidate.address) if form in self._by_address), None
+                )
+                if match is not None:
+                    shown = f"{candidate.field}: {candidate.address} ({how})"
+                    found.setdefault(match.id, Route(match.id, shown))
             if found:
                 return list(found.values())
         return []
@@ -128,18 +131,9 @@ def _unwrapped(address: str) -> Iterator[str]:
 
 
 def _shortened(address: str) -> Iterator[str]:
-    """Yield what a VERP address was made of (``news+f3=reader=example.net``), and the address without sub-address."""
     for known in (address, unwrapped(address)):
-        if known is None:
-            continue
-        base = without_sub_address(known)
-        if base is None:
-            continue
-        local, _, domain = known.rpartition("@")
-        token, equals, _recipient = local.partition("=")
-        if equals and "+" in token:
-            yield f"{token}@{domain}"
-        yield base
+        if known is not None:
+            yield from shortened(known)
 
 
 def _domain(address: str) -> Iterator[str]:

@@ -2,17 +2,15 @@
 
 import json
 import subprocess
-import sys
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
 
 from tests.integration.mailstream import MadeMail, made
+from tests.integration.site import Site, new_site
 from tests.servers import wait_until
-from tests.servers.dovecot import Dovecot, DovecotUser
+from tests.servers.dovecot import Dovecot
 from tests.servers.postfix import Postfix
 from tests.servers.postgresql import PostgreSQL
 
@@ -20,85 +18,6 @@ pytestmark = [pytest.mark.server, pytest.mark.xdist_group("end-to-end")]
 
 #: Mails that come between two polls, by mailbox and folder: a thousand in three polls.
 ARRIVING = {("news", "INBOX"): 140, ("news", "Junk"): 80, ("offers", "INBOX"): 114}
-
-
-@dataclass
-class Site:
-    """A configured bouncepoll, and the mailboxes it polls."""
-
-    config: Path
-    url: str
-    dovecot: Dovecot
-    users: dict[str, DovecotUser]
-
-    def command(self, *arguments: str) -> list[str]:
-        """Return the command line of one call."""
-        return [sys.executable, "-m", "bouncepoll", "--config", str(self.config), *arguments]
-
-    def run(self, *arguments: str) -> str:
-        """Run a command that has to succeed, and return what it prints."""
-        done = subprocess.run(self.command(*arguments), capture_output=True, text=True, check=False, timeout=240)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def count(self, query: str, **values: object) -> int:
-        """Return the one number a query gives."""
-        engine = create_engine(self.url)
-        try:
-            with engine.connect() as connection:
-                return int(connection.execute(text(query), values).scalar_one())
-        finally:
-            engine.dispose()
-
-    def stored(self, source: str, folder: str) -> int:
-        """Return how many mails of a folder are stored."""
-        query = "SELECT count(*) FROM places WHERE source = :source AND folder = :folder"
-        return self.count(query, source=source, folder=folder)
-
-
-def _site(folder: Path, url: str, on_done: str, dovecot: Dovecot, postfix: Postfix) -> Site:
-    users = {"news": dovecot.new_user(), "offers": dovecot.new_user()}
-    config = folder / "config.toml"
-    config.write_text(
-        f"""\
-[instance]
-id = "end-to-end"
-[database]
-url = "{url}"
-[log]
-level = "warning"
-[mailboxes.news]
-protocol = "imap"
-host = "localhost"
-port = {dovecot.imaps_port}
-ca_file = "{dovecot.ca_file}"
-username = "{users["news"].name}"
-address = "news@example.org"
-folders = ["INBOX", "Junk"]
-on_done = "{on_done}"
-batch = 10
-auth.password = "{users["news"].password}"
-[mailboxes.offers]
-protocol = "pop3"
-host = "localhost"
-port = {dovecot.pop3_port}
-security = "starttls"
-ca_file = "{dovecot.ca_file}"
-username = "{users["offers"].name}"
-address = "offers@example.org"
-on_done = "delete"
-batch = 10
-auth.password = "{users["offers"].password}"
-[delivery.smtp]
-host = "localhost"
-port = {postfix.port}
-ca_file = "{dovecot.ca_file}"
-[forward]
-from_address = "news@example.org"
-""",
-        encoding="utf-8",
-    )
-    return Site(config, url, dovecot, users)
 
 
 def _poll_and_kill(site: Site, source: str, folder: str) -> None:
@@ -136,7 +55,7 @@ def test_a_thousand_mails_are_recorded_and_forwarded_exactly_once(
     url: str, on_done: str, tmp_path: Path, dovecot: Dovecot, postfix: Postfix
 ) -> None:
     team = f"team-{tmp_path.name}@example.net"  # Postfix serves several tests: each has an address of its own.
-    site = _site(tmp_path, url, on_done, dovecot, postfix)
+    site = new_site(tmp_path, url, dovecot, postfix, on_done=on_done)
     site.run("db", "upgrade")
     made_filter = json.loads(site.run("filter", "add", "Spring news", "--forward", team, "--mailbox", "news", "--json"))
     sent: list[MadeMail] = []
