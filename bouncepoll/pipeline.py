@@ -27,6 +27,11 @@ log = structlog.get_logger()
 
 _SETTLE_CHUNK = 500
 _LONGEST_BACKOFF_S = 3600.0
+# Mails to be forwarded are here with all their octets: a batch of large ones is stored in several transactions.
+_MAX_BATCH_OCTETS = 64 * 1024 * 1024
+
+#: A mail for the quarantine: its place, its octets where there are any, and why.
+_Failure = tuple[MessageRef, bytes | None, str]
 
 
 class Analyser:
@@ -150,7 +155,7 @@ class Poller:
         with self._store.begin() as uow:
             index = FilterIndex(uow.filters())
         entries: list[Entry] = []
-        failed: list[tuple[MessageRef, bytes | None, str]] = []
+        failed: list[_Failure] = []
         for answer in answers:
             if isinstance(answer, Unfetched):
                 self._unfetched(answer, failed, progress)
@@ -160,27 +165,60 @@ class Poller:
             except TransientError:
                 raise
             except Exception as exc:  # noqa: BLE001 - whatever one mail does, the others go on, and it is kept.
-                log.warning("message_quarantined", place=str(answer.ref), error=str(exc), exc_info=True)
-                failed.append((answer.ref, answer.octets, f"{type(exc).__name__}: {exc}"))
+                failed.append(_failure(answer, exc))
             progress.handled(answer.ref.uid)
+            if sum(len(entry.message.raw.octets) for entry in entries) > _MAX_BATCH_OCTETS:
+                self._commit(scan, entries, failed, progress.cursor())
+                entries, failed = [], []
+        self._commit(scan, entries, failed, progress.cursor())
+
+    def _commit(self, scan: Scan, entries: list[Entry], failed: list[_Failure], cursor: Cursor) -> None:
+        """Store mails and settle them: all at once, else one by one when one of them cannot be stored."""
+        stored = entries
+        try:
+            recorded = self._write(entries, failed, cursor)
+        except TransientError:
+            raise
+        except Exception as exc:
+            if not entries:
+                raise
+            log.warning("batch_split", mailbox=self._plan.name, mails=len(entries), error=str(exc))
+            stored, recorded = self._one_by_one(entries, failed)
+            # The mark moves last: it must not pass a mail that is not stored yet.
+            self._write((), failed, cursor)
+        self._count(stored, recorded, len(failed))
+        self._settle([entry.ref for entry in recorded], scan)
+
+    def _one_by_one(self, entries: Sequence[Entry], failed: list[_Failure]) -> tuple[list[Entry], Sequence[Recorded]]:
+        stored: list[Entry] = []
+        recorded: list[Recorded] = []
+        for entry in entries:
+            try:
+                recorded += self._write((entry,), (), None)
+                stored.append(entry)
+            except TransientError:
+                raise
+            except Exception as exc:  # noqa: BLE001 - this mail cannot be stored: it is kept, the others go on.
+                failed.append(_failure(entry.message.raw, exc))
+        return stored, recorded
+
+    def _write(self, entries: Sequence[Entry], failed: Sequence[_Failure], cursor: Cursor | None) -> Sequence[Recorded]:
         now = self._clock()
         with self._store.begin() as uow:
             recorded = uow.record(entries, now)
             for ref, octets, error in failed:
                 uow.quarantine(ref, octets, error, now)
-            uow.advance(progress.cursor())
+            if cursor is not None:
+                uow.advance(cursor)
             uow.commit()
-        self._count(entries, recorded, len(failed))
-        self._settle([entry.ref for entry in recorded], scan)
+        return recorded
 
     def _complete(self, entry: Entry) -> Entry:
         if not entry.forwards or not entry.message.raw.truncated:
             return entry
         return replace(entry, message=replace(entry.message, raw=self._source.complete(entry.message.raw)))
 
-    def _unfetched(
-        self, answer: Unfetched, failed: list[tuple[MessageRef, bytes | None, str]], progress: "_Progress"
-    ) -> None:
+    def _unfetched(self, answer: Unfetched, failed: list[_Failure], progress: "_Progress") -> None:
         if answer.permanent:
             failed.append((answer.ref, None, answer.error))
         if answer.permanent or answer.gone:
@@ -221,6 +259,11 @@ class Poller:
                 forwards=stored.forwards,
                 duplicate=stored.duplicate,
             )
+
+
+def _failure(raw: RawMessage, exc: Exception) -> _Failure:
+    log.warning("message_quarantined", place=str(raw.ref), error=str(exc), exc_info=exc)
+    return raw.ref, raw.octets, f"{type(exc).__name__}: {exc}"
 
 
 class _Progress:

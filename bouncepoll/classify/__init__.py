@@ -4,19 +4,22 @@ from pathlib import Path
 
 from bouncepoll import registry
 from bouncepoll.classify.engine import Classifier, Tiered
+from bouncepoll.classify.reload import ChangedRules
 from bouncepoll.classify.rulebook import Rule, RuleBook
-from bouncepoll.classify.rulecheck import check_rules
+from bouncepoll.classify.rulecheck import check_rules, unused_rules
 from bouncepoll.classify.rulefile import built_in_rules, read_rules
 from bouncepoll.classify.view import as_json
 from bouncepoll.errors import ConfigurationError
 
-__all__ = ["Classifier", "as_json", "check_rules", "create_classifier", "load_rules"]
+__all__ = ["Classifier", "as_json", "check_rules", "create_classifier", "load_rules", "unused_rules"]
 
 _DETECTORS = "bouncepoll.classify.detectors"
 
 
 def create_classifier(extra_rules: Path | None = None) -> Classifier:
     """Build the classifier with all detectors there are and all rules, an administrator's own before ours.
+
+    When the file of the administrator's rules changes, the classifier reads it again (see ``reload``).
 
     Raises:
         ConfigurationError: a rule file or an installed detector is wrong.
@@ -27,7 +30,12 @@ def create_classifier(extra_rules: Path | None = None) -> Classifier:
         if not isinstance(tier, int):
             raise ConfigurationError(f"detector {name!r} ({module.__name__}) does not define TIER as a number")
         detectors.append(Tiered(tier, module.create()))
-    return Classifier(detectors, RuleBook(load_rules(extra_rules)))
+
+    def build() -> RuleBook:
+        return RuleBook(load_rules(extra_rules))
+
+    rules = build()
+    return Classifier(detectors, rules, ChangedRules(extra_rules, build) if extra_rules is not None else None)
 
 
 def load_rules(extra_rules: Path | None = None) -> list[Rule]:

@@ -1,8 +1,7 @@
 """Addresses as reports and notices write them, brought into one bare form."""
 
-from collections.abc import Iterator
-
 import re
+from collections.abc import Iterator
 
 import re2
 
@@ -11,7 +10,9 @@ _MAX_CHARACTERS = 320
 _SCAN_CHARACTERS = 65_536
 
 # The usual form, by a matcher that costs a tenth; each of its parts stops at the one character that ends it.
-_PLAIN = re.compile(r"(?:rfc822;)?[ ]?<?([A-Za-z0-9_.!#$%&/?^{}~-]{1,64}@[A-Za-z0-9.-]{1,255}\.[A-Za-z0-9-]{1,63})>?", re.I)
+_PLAIN = re.compile(
+    r"(?:rfc822;)?[ ]?<?([A-Za-z0-9_.!#$%&/?^{}~-]{1,64}@[A-Za-z0-9.-]{1,255}\.[A-Za-z0-9-]{1,63})>?", re.I
+)
 _TYPED = re2.compile(r"(?i)^\s*(?:rfc822|rfc-822|utf-8|utf8|smtp|x400|x-?local|unknown|addr|lmtp)\s*[;:]\s*")
 _ADDRESS = re2.compile(
     # No counted repetitions: they make RE2's programs huge. What is too long is refused afterwards.
@@ -28,8 +29,8 @@ def normalise(text: str | None) -> str | None:
     """Return the bare address in ``text``, or None when there is none.
 
     Takes off the address type (``rfc822;``, RFC 3464 section 2.1.2), angle brackets, quotes, comments and punctuation,
-    and undoes xtext (RFC 3461 section 4, RFC 6533 section 3). The domain becomes lower case; IDN labels stay as the report
-    writes them, for that is the form the mail was sent to.
+    and undoes xtext (RFC 3461 section 4, RFC 6533 section 3). The domain becomes lower case; IDN labels stay
+    as the report writes them, for that is the form the mail was sent to.
     """
     if not text:
         return None

@@ -34,20 +34,24 @@ class Diagnosis:
     host: str | None = None
 
 
-def read(text: str) -> Diagnosis:
-    """Read the first 4 KiB of a diagnostic text. A reply code next to its enhanced code is believed first."""
+def read(text: str, *, wants_host: bool = True) -> Diagnosis:
+    """Read the first 4 KiB of a diagnostic text. A reply code next to its enhanced code is believed first.
+
+    ``wants_host``: False where the host is known already, which saves the search.
+    """
     text = text[:_LIMIT]
+    named = host(text) if wants_host else None
     both = _BOTH.search(text)
     if both:
         status = EnhancedStatus.parse(both[2])
-        return Diagnosis(SmtpReply(int(both[1]), text.strip(), status), status, host(text))
+        return Diagnosis(SmtpReply(int(both[1]), text.strip(), status), status, named)
     reply = _REPLY.search(text)
     found = _ENHANCED.search(text)
     status = EnhancedStatus.parse(found[1]) if found else None
     code = int(reply[1]) if reply else 0
     if code < 400 and reply:
         reply = None
-    return Diagnosis(SmtpReply(code, text.strip(), status) if reply else None, status, host(text))
+    return Diagnosis(SmtpReply(code, text.strip(), status) if reply else None, status, named)
 
 
 def host(text: str) -> str | None:

@@ -1,6 +1,6 @@
 """Asks the detectors in order, gives each finding its reason by the rules, and sums up."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import structlog
@@ -56,10 +56,14 @@ class Tiered(NamedTuple):
 class Classifier:
     """Says what a mail is. Keeps nothing between mails, so one instance serves any number of threads."""
 
-    def __init__(self, detectors: Iterable[Tiered], rules: RuleBook) -> None:
+    def __init__(
+        self, detectors: Iterable[Tiered], rules: RuleBook, changed: Callable[[], RuleBook | None] | None = None
+    ) -> None:
+        """``changed`` is asked before each mail for rules to use from then on; None: no others."""
         ordered = sorted(detectors, key=lambda tiered: (tiered.tier, tiered.detector.name))
         self._detectors = tuple(tiered.detector for tiered in ordered)
         self.rules = rules
+        self._changed = changed
 
     @property
     def detectors(self) -> tuple[str, ...]:
@@ -68,6 +72,8 @@ class Classifier:
 
     def classify(self, message: Message) -> Verdict:
         """Return what the mail is; never raises. There is at most one finding a recipient."""
+        if self._changed is not None:
+            self.rules = self._changed() or self.rules
         reading = text.read(message)
         for detector in self._detectors:
             detection = self._ask(detector, reading)
@@ -81,7 +87,7 @@ class Classifier:
     def _ask(self, detector: Detector, reading: Reading) -> Detection | None:
         try:
             return detector.detect(reading)
-        except Exception:  # noqa: BLE001 - a detector may come from anyone; the others still have a say.
+        except Exception:  # A detector may come from anyone; the others still have a say.
             log.exception("detector_failed", detector=detector.name, place=str(reading.message.raw.ref))
             return None
 

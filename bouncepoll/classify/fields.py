@@ -1,4 +1,4 @@
-"""Groups of report fields: delivery status (RFC 3464), feedback (RFC 5965) and disposition (RFC 8098) share the form."""
+"""Groups of report fields: delivery status (RFC 3464), feedback (RFC 5965), disposition (RFC 8098)."""
 
 _MAX_LINES = 20_000
 _MAX_VALUE = 8_192
@@ -8,7 +8,7 @@ Group = dict[str, list[str]]
 
 
 def groups(text: str) -> list[Group]:
-    """Return the groups of fields in ``text``, split at blank lines and unfolded; lines that are no field are dropped."""
+    """Return the groups of fields in ``text``, split at blank lines, unfolded; what is no field is dropped."""
     found: list[Group] = []
     current: Group = {}
     last: list[str] | None = None
@@ -33,7 +33,9 @@ def _name(line: str) -> str | None:
     """Return the name of the field a line begins (RFC 5322 section 2.2), in lower case, or None."""
     written, colon, _ = line.partition(":")
     name = written.lstrip(" \t>").rstrip(" \t")
-    is_name = colon and 2 <= len(name) <= 61 and name[0].isalpha() and name.isascii() and name.replace("-", "").isalnum()
+    is_name = (
+        colon and 2 <= len(name) <= 61 and name[0].isalpha() and name.isascii() and name.replace("-", "").isalnum()
+    )
     return name.lower() if is_name and len(written) - len(name) <= 8 else None
 
 

@@ -18,13 +18,15 @@ _SYSTEM_NAMES = re2.compile(
     r"|system[-_.]?administrator|exchange|listserv|majordomo|administrator|scanner|antivirus|virus.*|amavis.*)$"
 )
 _SYSTEM_DISPLAY = re2.compile(
-    r"(?i)^\s*[\"']?(?:mail(?:er)? ?(?:delivery|daemon|deliver)|system administrator|systemadministrat|mail ?system|postmaster\b"
+    r"(?i)^\s*[\"']?(?:mail(?:er)? ?(?:delivery|daemon|deliver)|system administrator|systemadministrat"
+    r"|mail ?system|postmaster\b"
     r"|mail administrator|delivery (?:subsystem|system)|internet mail (?:delivery|service)|message router|mailer-daemon)"
 )
 _REPORT = re2.compile(r"(?i)multipart/report\b.*\breport-type\s*=\s*\"?delivery-status")
 # A person at a program of his own, even one whose account is called "postmaster".
 _HUMAN_PROGRAM = re2.compile(
-    r"(?i)mozilla|thunderbird|apple mail|iphone mail|ipad mail|microsoft (?:office )?outlook|outlook express|evolution|kmail|mutt"
+    r"(?i)mozilla|thunderbird|apple mail|iphone mail|ipad mail|microsoft (?:office )?outlook|outlook express"
+    r"|evolution|kmail|mutt"
     r"|the bat!|roundcube|squirrelmail|horde|zimbra \d|claws|sylpheed|airmail|k-9|gnus|alpine|pegasus"
 )
 _ADMINISTRATIVE = re2.compile(
@@ -86,12 +88,17 @@ def from_mail_system(reading: Reading) -> bool:
         return True
     if _HUMAN_PROGRAM.search(f"{message.header('User-Agent') or ''} {message.header('X-Mailer') or ''}"):
         return False
+    return _is_system(message.header("From") or "", reading)
+
+
+def _is_system(written: str, reading: Reading) -> bool:
+    """Whether From names a mail system; a mail without From and Return-Path comes from one as well."""
     local = reading.sender.partition("@")[0]
     if local:
-        return bool(_SYSTEM_NAMES.match(local) or _SYSTEM_DISPLAY.match(message.header("From") or ""))
-    written = (message.header("From") or "").strip(" <>\"'")
+        return bool(_SYSTEM_NAMES.match(local) or _SYSTEM_DISPLAY.match(written))
+    written = written.strip(" <>\"'")
     if not written:
-        return not message.header("Return-Path")
+        return not reading.message.header("Return-Path")
     return bool(_SYSTEM_NAMES.match(written.partition("@")[0].partition(" <")[0].strip('" ')))
 
 
@@ -159,7 +166,7 @@ def about(text: str, address: str) -> str:
         return ""
     start = text.rfind("\n\n", 0, at) + 1
     end = text.find("\n\n", at)
-    if 0 <= end and end - start < len(address) + 24:
+    if end >= 0 and end - start < len(address) + 24:
         end = text.find("\n\n", end + 2)
     paragraph = text[start : end if end >= 0 else len(text)][:_BLOCK_LIMIT]
     lines = list(_LINE_HEAD.finditer(paragraph))
@@ -198,7 +205,7 @@ def claims(found: Iterable[tuple[str, str]], reading: Reading) -> tuple[Claim, .
 
 
 def fallback_claims(reading: Reading) -> tuple[Claim, ...]:
-    """Return the claims when the text names nobody: X-Failed-Recipients, else the one recipient of the returned mail."""
+    """Return the claims when the text names nobody: X-Failed-Recipients, else whom the returned mail was for."""
     named = failed_recipients(reading)
     if named:
         return tuple(

@@ -53,7 +53,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule, as it stands in its file. It matches when **each** field it has matches; any pattern of a field will do.
+    """One rule, as it stands in its file. It matches when **each** field it has does, by any pattern of the field.
 
     Either ``reason`` or ``kind`` is set. ``status`` holds codes such as ``5.2.2``, ``5.2.*`` or ``*.2.2``, ``reply``
     codes such as ``552``, ``remote`` patterns for the host that refused. ``tier`` is the first digit of its file's

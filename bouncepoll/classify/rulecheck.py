@@ -1,14 +1,14 @@
 """Proves the rules: each one is reached by its own examples, none is written twice."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from bouncepoll.classify import diagnostic
 from bouncepoll.classify.rulebook import PATTERN_FIELDS, Example, Facts, Match, Rule, RuleBook
 from bouncepoll.model.message import Message, MessageRef, RawMessage
 from bouncepoll.model.reading import Reading
 from bouncepoll.model.status import EnhancedStatus
-from bouncepoll.model.verdict import Kind, Passage
+from bouncepoll.model.verdict import Kind, Passage, Verdict
 
 
 def check_rules(rules: Sequence[Rule]) -> list[str]:
@@ -18,6 +18,15 @@ def check_rules(rules: Sequence[Rule]) -> list[str]:
     """
     book = RuleBook(rules)
     return [*_unreached(book), *_repeated_ids(book.rules), *_repeated_patterns(book.rules)]
+
+
+def unused_rules(rules: Iterable[Rule], verdicts: Iterable[Verdict]) -> list[Rule]:
+    """Return the rules that decided nothing in a corpus, in their order: old wordings, or rules nobody needs."""
+    used = set()
+    for verdict in verdicts:
+        used.add(verdict.evidence.rule_id)
+        used.update(finding.evidence.rule_id for finding in verdict.findings)
+    return [rule for rule in rules if rule.id not in used]
 
 
 def _unreached(book: RuleBook) -> Iterator[str]:
@@ -72,7 +81,8 @@ def _repeated_patterns(rules: Sequence[Rule]) -> Iterator[str]:
     for key, found in owners.items():
         if len(found) > 1 and not found[0].kind:
             names = ", ".join(repr(rule.id) for rule in found)
-            yield f"{found[-1].file}: rule {found[-1].id!r}: the {key[0]} {key[1]!r} is written more than once ({names})"
+            where = f"{found[-1].file}: rule {found[-1].id!r}"
+            yield f"{where}: the {key[0]} {key[1]!r} is written more than once ({names})"
 
 
 def _shown(example: Example) -> str:

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Iterator
+from itertools import islice
 
 from bouncepoll.errors import UsageError
 
@@ -10,6 +11,7 @@ from bouncepoll.errors import UsageError
 MAX_CHARACTERS = 320
 _MAX_VALUE_CHARACTERS = 32_768
 _MAX_ADDRESSES = 200
+_DELIMITER = re.compile(r'[\\"(),;<>]')
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 _QUOTED = r'"(?:[^"\\\r\n]|\\.){1,64}"'
@@ -37,13 +39,15 @@ def normalise(text: str | None) -> str | None:
 
 
 def addresses_in(value: str) -> Iterator[str]:
-    """Yield the addresses of a header field's value, at most 200, in order; linear in the first 32 KiB of the value."""
+    """Yield the addresses of a header field's value, at most 200, in order; linear in the first 32 KiB of the value.
+
+    What stands in a comment or in a display name (RFC 5322 section 3.4) is no address.
+    """
     text = value[:_MAX_VALUE_CHARACTERS]
     if "@" not in text:
         return
-    for count, match in enumerate(_ADDRESS.finditer(text)):
-        if count >= _MAX_ADDRESSES:
-            return
+    matches = (match for mailbox in _mailboxes(text) for match in _ADDRESS.finditer(mailbox))
+    for match in islice(matches, _MAX_ADDRESSES):
         found = _comparable(match["local"], match["domain"])
         if found is not None:
             yield found
@@ -139,6 +143,40 @@ def filter_address(template: str, number: int, *, mailbox_address: str | None, m
             "name a mailbox with an address, or give --filter-address"
         )
     return found
+
+
+def _mailboxes(text: str) -> Iterator[str]:
+    """Yield what holds the address of each mailbox of a list: what stands in angle brackets, else all but comments.
+
+    A comment, a quoted string or a bracket that is never closed counts as plain text: nothing is lost by it.
+    """
+    plain: list[str] = []
+    angle, start, quote, depth, skip = "", 0, -1, 0, 0
+    for match in _DELIMITER.finditer(text):
+        at, mark = match.start(), match[0]
+        if at < skip:
+            continue
+        if mark == "\\":
+            skip = at + 2
+        elif quote >= 0:
+            if mark == '"' and text[at + 1 : at + 2] != "@":
+                plain.append(text[start:quote])
+                start = at + 1
+            quote = -1 if mark == '"' else quote
+        elif depth:
+            depth += {"(": 1, ")": -1}.get(mark, 0)
+            start = start if depth else at + 1
+        elif mark == '"':
+            # Only where a word begins: a name like O"Neill must not swallow the mailboxes that follow.
+            quote = at if at == start or text[at - 1] in " \t" else -1
+        elif mark != ")":
+            plain.append(text[start:at])
+            angle = plain.pop() if mark == ">" and "@" in plain[-1] else angle
+            start, depth = at + (mark != "("), int(mark == "(")
+            if mark in ",;":
+                yield angle or " ".join(plain)
+                plain, angle = [], ""
+    yield angle or " ".join([*plain, text[start:]])
 
 
 def _comparable(local: str, domain: str) -> str | None:

@@ -196,16 +196,18 @@ def test_a_mailbox_is_never_polled_twice_at_once() -> None:
 
 def test_new_forwards_are_drained_at_once() -> None:
     application = FakeApplication()
-    drained = threading.Event()
+    drained, bound = threading.Event(), threading.Event()
     application.drains = drained.set
 
     def poll(_stop: ShouldStop) -> PollOutcome:
         assert drained.wait(20)
+        assert bound.wait(20)
         wait_until(lambda: service.service._busy.count == 1, "the first drain to end")
         return good("news", forwards=1)
 
     application.polls["news"] = poll
     with running(application, "news") as service:
+        bound.set()
         wait_until(lambda: application.calls["outbox"] >= 2, "the second drain")
 
 

@@ -11,8 +11,8 @@ from bouncepoll.model.verdict import Detection, Kind, Passage
 TIER = 30
 
 _SIGNATURE = re2.compile(
-    r"(?im)^[ \t]*Your mail to the following recipients? could not be\s+delivered because (?:they are|he is|she is) not\s+"
-    r"accepting mail from\s+\S{3,320}?:?[ \t]*$"
+    r"(?im)^[ \t]*Your mail to the following recipients? could not be\s+delivered because "
+    r"(?:they are|he is|she is) not\s+accepting mail from\s+\S{3,320}?:?[ \t]*$"
 )
 _NAME = re2.compile(r"(?m)^[ \t]*([A-Za-z0-9][A-Za-z0-9._-]{1,63})[ \t]*$")
 
@@ -30,7 +30,9 @@ class AolDetector:
         domain = reading.sender.partition("@")[2].split(".")
         named = tuple(_named(reading.text[shown.end() : 4096], ".".join(domain[-2:])))
         claims = tuple(notice.claim(address, shown[0], reading) for address in named)
-        return Detection(Kind.BOUNCE, claims or notice.fallback_claims(reading), shown_by=Passage(shown[0], reading.where))
+        return Detection(
+            Kind.BOUNCE, claims or notice.fallback_claims(reading), shown_by=Passage(shown[0], reading.where)
+        )
 
 
 def create() -> AolDetector:

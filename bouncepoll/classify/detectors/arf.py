@@ -60,7 +60,9 @@ def _microsoft(reading: Reading) -> Detection | None:
     for header in reading.message.returned_headers[:20]:
         if header.name.casefold() == "x-hmxmroriginalrecipient" and _JMRP.search(reading.subject):
             recipient = normalise(header.value)
-            return Detection(Kind.COMPLAINT, (_claim(recipient, header.name),), shown_by=Passage(header.value, header.name))
+            return Detection(
+                Kind.COMPLAINT, (_claim(recipient, header.name),), shown_by=Passage(header.value, header.name)
+            )
     return None
 
 

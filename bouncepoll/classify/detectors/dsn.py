@@ -136,7 +136,8 @@ def _human_texts(report: RecipientReport, reading: Reading, *, only: bool) -> It
 
 def _report(group: Group, reading: Reading, *, only: bool) -> tuple[RecipientReport, str | None]:
     diagnostic_type, code = typed(" ".join(group.get("diagnostic-code", ())) or None)
-    seen = diagnostic.read(code or "")
+    remote = _host(first(group, "remote-mta"))
+    seen = diagnostic.read(code or "", wants_host=remote is None)
     stated = EnhancedStatus.parse(first(group, "status") or "")
     if not (seen.reply or seen.status) and only and diagnostic.is_generic(stated):
         seen = diagnostic.read(reading.text)
@@ -154,7 +155,7 @@ def _report(group: Group, reading: Reading, *, only: bool) -> tuple[RecipientRep
         reply=seen.reply,
         diagnostic_type=diagnostic_type,
         diagnostic_code=code,
-        remote_mta=_host(first(group, "remote-mta")) or seen.host,
+        remote_mta=remote or seen.host,
     )
     return report, where
 

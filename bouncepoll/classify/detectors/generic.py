@@ -14,8 +14,11 @@ TIER = 40
 
 _LIMIT = 16_384
 _LABELLED = re2.compile(
-    r"(?im)^[ \t*-]*(?:(?:failed |intended |final |original |e-?mail |mail |delivery |invalid |unknown |no such |local )*(?:recipients?|address(?:es)?"
-    r"|addressee|mailbox|user|username|account|to|rcpt to|destinataires?|empf.nger|destinatari[oa]s?|ontvanger|user ?id|alias)"
+    r"(?im)^[ \t*-]*(?:(?:failed |intended |final |original |e-?mail |mail |delivery |invalid |unknown |no such "
+    r"|local )*"
+    r"(?:recipients?|address(?:es)?"
+    r"|addressee|mailbox|user|username|account|to|rcpt to|destinataires?|empf.nger|destinatari[oa]s?|ontvanger"
+    r"|user ?id|alias)"
     r"(?: ?\(s\)| address| name)?)[ \t]*[:=][ \t]*['\"<]{0,2}" + ADDRESS
 )
 _SENTENCE = re2.compile(

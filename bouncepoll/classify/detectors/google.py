@@ -11,7 +11,8 @@ TIER = 30
 
 _SIGNATURE = (
     r"^[ \t]*(?:Delivery to the following recipients? (?:failed permanently|has been delayed)"
-    r"|Technical details of (?:permanent|temporary) failure|This is an automatically generated Delivery Status Notification"
+    r"|Technical details of (?:permanent|temporary) failure"
+    r"|This is an automatically generated Delivery Status Notification"
     r"|Message will be retried for .{1,20} more day|Your message wasn't delivered to"
     r"|We're writing to let you know that the group you tried to contact|Google tried to deliver your message)"
 )

@@ -7,7 +7,8 @@ from bouncepoll.classify.notice import ADDRESS, TextNotice
 TIER = 30
 
 _SIGNATURE = (
-    r"^[ \t]*(?:This is the MAILER-DAEMON, please DO NOT REPLY|An error has occurred while attempting to deliver a message"
+    r"^[ \t]*(?:This is the MAILER-DAEMON, please DO NOT REPLY"
+    r"|An error has occurred while attempting to deliver a message"
     r"|A message is delayed for more than|Hi! This is the MAILER-DAEMON)"
 )
 _LINE = re2.compile(r"(?im)^[ \t]{0,4}<?" + ADDRESS + r">?:[ \t]")

@@ -12,10 +12,13 @@ from bouncepoll.model.verdict import Detection, Kind, Passage
 TIER = 30
 
 _SIGNATURE = re2.compile(
-    r"(?im)^[ \t]*-{3,} ?(?:Transcript of session follows|The following addresses (?:had|have)|Session transcript follows"
+    r"(?im)^[ \t]*-{3,} ?(?:Transcript of session follows|The following addresses (?:had|have)"
+    r"|Session transcript follows"
     r"|Unsent message follows|Recipients of this delivery) ?-{3,}"
 )
-_TRANSCRIPT = re2.compile(r"(?im)^[ \t]*-{3,} ?(?:Transcript of session follows|Session transcript follows) ?-{3,}[^\n]*$")
+_TRANSCRIPT = re2.compile(
+    r"(?im)^[ \t]*-{3,} ?(?:Transcript of session follows|Session transcript follows) ?-{3,}[^\n]*$"
+)
 _LISTED = re2.compile(
     r"(?im)^[ \t]*<" + ADDRESS + r">(?:[ \t,:]|$)|^[ \t]*" + ADDRESS + r"(?:[ \t]+\((?:expanded|reason)|[ \t]*$)"
 )
