@@ -24,7 +24,7 @@ check: $(VENV)/.dev
 	$(BIN)/python docs/generate.py --check
 
 unit: $(VENV)/.dev
-	$(BIN)/python -m pytest tests/unit -q
+	$(BIN)/python -m pytest tests/unit -q -n 2
 
 test-all: $(VENV)/.dev
 	./tests/all-pythons.sh 3.11 3.12 3.13

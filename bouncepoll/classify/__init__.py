@@ -1,5 +1,6 @@
 """Says what a mail is, what it reports of whom, and why. No policy: hard and soft are decided elsewhere."""
 
+from functools import cache
 from pathlib import Path
 
 from bouncepoll import registry
@@ -32,10 +33,16 @@ def create_classifier(extra_rules: Path | None = None) -> Classifier:
         detectors.append(Tiered(tier, module.create()))
 
     def build() -> RuleBook:
-        return RuleBook(load_rules(extra_rules))
+        return RuleBook(load_rules(extra_rules)) if extra_rules is not None else _built_in_book()
 
     rules = build()
     return Classifier(detectors, rules, ChangedRules(extra_rules, build) if extra_rules is not None else None)
+
+
+@cache
+def _built_in_book() -> RuleBook:
+    """Return our own rules ready to be asked; they never change while the program runs."""
+    return RuleBook(built_in_rules())
 
 
 def load_rules(extra_rules: Path | None = None) -> list[Rule]:

@@ -34,7 +34,9 @@ def normalise(text: str | None) -> str | None:
     """
     if not text:
         return None
-    plain = _PLAIN.fullmatch(text) if len(text) <= _MAX_CHARACTERS else None
+    # Of a display name and an address in angle brackets the brackets count.
+    start = text.rfind("<") if text.endswith(">") else 0
+    plain = _PLAIN.fullmatch(text, max(start, 0)) if len(text) <= _MAX_CHARACTERS else None
     if plain is not None and plain[1][0] not in "-." and ".." not in plain[1] and plain[1][-1] != "-":
         local, _, domain = plain[1].partition("@")
         return f"{local}@{domain.lower()}"

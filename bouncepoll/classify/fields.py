@@ -1,5 +1,8 @@
 """Groups of report fields: delivery status (RFC 3464), feedback (RFC 5965), disposition (RFC 8098)."""
 
+from functools import lru_cache
+
+_MAX_NAME = 70
 _MAX_LINES = 20_000
 _MAX_VALUE = 8_192
 
@@ -30,12 +33,16 @@ def groups(text: str) -> list[Group]:
 
 
 def _name(line: str) -> str | None:
-    """Return the name of the field a line begins (RFC 5322 section 2.2), in lower case, or None."""
-    written, colon, _ = line.partition(":")
+    """Return the name of the field a line begins, in lower case, or None."""
+    at = line.find(":", 0, _MAX_NAME)
+    return _field_name(line[:at]) if at > 0 else None
+
+
+@lru_cache(1024)
+def _field_name(written: str) -> str | None:
+    """Return what stands before a colon as the name of a field (RFC 5322 section 2.2), or None when it is none."""
     name = written.lstrip(" \t>").rstrip(" \t")
-    is_name = (
-        colon and 2 <= len(name) <= 61 and name[0].isalpha() and name.isascii() and name.replace("-", "").isalnum()
-    )
+    is_name = 2 <= len(name) <= 61 and name[0].isalpha() and name.isascii() and name.replace("-", "").isalnum()
     return name.lower() if is_name and len(written) - len(name) <= 8 else None
 
 

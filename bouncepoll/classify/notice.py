@@ -15,12 +15,19 @@ _BLOCK_LIMIT = 4096
 _SYSTEM_NAMES = re2.compile(
     r"(?i)^(?:mailer[-_. ]?d(?:a?e)mon|mail[-_.]?daemon|post[-_.]?master|mdaemon|mail(?:er)?[-_.]?delivery.*"
     r"|mail[-_.](?:system|admin|robot|bounces?)|bounces?|double-bounce|mmdf|uucp|smtp|mta.*|ndr|dsn|daemon|mail[-_.]?gate.*"
-    r"|system[-_.]?administrator|exchange|listserv|majordomo|administrator|scanner|antivirus|virus.*|amavis.*)$"
+    r"|system[-_.]?administrator|exchange|listserv|majordomo|administrator|scanner|webshield.*|mailsweeper|mimesweeper|mailmarshal|interscan|groupshield|mail[-_.]?server|antivirus|virus.*|amavis.*)$"
 )
 _SYSTEM_DISPLAY = re2.compile(
     r"(?i)^\s*[\"']?(?:mail(?:er)? ?(?:delivery|daemon|deliver)|system administrator|systemadministrat"
     r"|mail ?system|postmaster\b"
-    r"|mail administrator|delivery (?:subsystem|system)|internet mail (?:delivery|service)|message router|mailer-daemon)"
+    r"|mail administrator|delivery (?:subsystem|system)|internet mail (?:delivery|service)|message router"
+    r"|mailer-daemon)"
+)
+# The subjects MTAs write: Postfix, Sendmail, Exim, qmail, Exchange, Gmail, PMDF. Who passes one on adds a prefix.
+_SYSTEM_SUBJECT = re2.compile(
+    r"(?i)^\s*(?:undelivered mail returned to sender|returned mail: |mail delivery failed: returning|failure notice$"
+    r"|delivery status notification|undeliverable: |undeliverable mail|undeliverable message|mail delivery fail(?:ed|ure)$"
+    r"|delivery (?:failure|notification: delivery)|nondeliverable mail|mail system error - returned mail|unzustellbar: )"
 )
 _REPORT = re2.compile(r"(?i)multipart/report\b.*\breport-type\s*=\s*\"?delivery-status")
 # A person at a program of his own, even one whose account is called "postmaster".
@@ -95,7 +102,9 @@ def _is_system(written: str, reading: Reading) -> bool:
     """Whether From names a mail system; a mail without From and Return-Path comes from one as well."""
     local = reading.sender.partition("@")[0]
     if local:
-        return bool(_SYSTEM_NAMES.match(local) or _SYSTEM_DISPLAY.match(written))
+        return bool(
+            _SYSTEM_NAMES.match(local) or _SYSTEM_DISPLAY.match(written) or _SYSTEM_SUBJECT.match(reading.subject)
+        )
     written = written.strip(" <>\"'")
     if not written:
         return not reading.message.header("Return-Path")

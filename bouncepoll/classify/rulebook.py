@@ -1,5 +1,6 @@
 """Matches texts and codes against the rules: one RE2 set for each field a rule may look at."""
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,14 +28,14 @@ _MAX_MEMORY_OCTETS = 64 * 1024 * 1024
 
 # "550-5.1.1 first line 550-5.1.1 second line 550 5.1.1 last line": the codes inside a reply of several lines (RFC 5321
 # section 4.2.1) stand in the middle of its sentences.
-_CONTINUED = re2.compile(r"(?:^|\s)[245]\d\d-")
-_INNER_CODE = re2.compile(r" [245]\d\d[- ](?:[245]\.\d{1,3}\.\d{1,3} )?")
+_CONTINUED = re.compile(r"(?:^|\s)[245]\d\d-")
+_INNER_CODE = re.compile(r" [245]\d\d[- ](?:[245]\.\d{1,3}\.\d{1,3} )?")
 # Words in somebody's address are not the server's: user-unknown@example.org, quota-team@example.org.
-_LOCAL_PART = re2.compile(r"[^\s<>@,;:()\"']+@")
+_ADDRESS = re2.compile(r"[^\s<>@,;:()\"']+@(?:[\pL\pN_-]+(?:\.[\pL\pN_-]+)*)?")
 
 #: The fields of a rule that hold patterns, and what each is matched on.
 PATTERN_FIELDS = {
-    "pattern": "the diagnostic of one recipient, or the part of the notice that speaks of it; addresses read x@DOMAIN",
+    "pattern": "the diagnostic of one recipient, or the part of the notice that speaks of it; an address reads x@x",
     "subject": "the Subject",
     "opening": f"the first {OPENING_LIMIT} characters of the text",
     "text": "the whole text of the mail, without a returned mail",
@@ -168,6 +169,8 @@ class RuleBook:
             "text": collapse(reading.text, TEXT_LIMIT),
         }
         wanted = {_FAMILIES.get(kind, kind) for kind in among}
+        if Kind.BOUNCE in wanted:
+            texts = {field: _ADDRESS.sub("x@x", value) if "@" in value else value for field, value in texts.items()}
         best: tuple[int, str, _PatternSet] | None = None
         for (family, fields), sets in self._kind_sets.items():
             if family not in wanted or (led_by is not None and fields[0] not in led_by):
@@ -207,11 +210,11 @@ class RuleBook:
 
 @lru_cache(1024)
 def _spoken(text: str) -> str:
-    """Return a diagnostic as the rules see it: one line, no codes within it, no local parts of addresses."""
+    """Return a diagnostic as the rules see it: one line, no codes within it, each address as "x@x"."""
     line = collapse(text, TEXT_LIMIT)
     if _CONTINUED.search(line):
         line = _INNER_CODE.sub(" ", line)
-    return _LOCAL_PART.sub("x@", line) if "@" in line else line
+    return str(_ADDRESS.sub("x@x", line)) if "@" in line else line
 
 
 @lru_cache(1024)

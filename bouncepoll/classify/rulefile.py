@@ -3,6 +3,7 @@
 import difflib
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ _EXAMPLE_KEYS = ("text", "subject", "status", "remote")
 _STATUS = re2.compile(r"(?:[245*]\.(?:\d{1,3}\.(?:\d{1,3}|\*))|[245]\.\*)")
 
 
-def built_in_rules() -> list[Rule]:
+@cache
+def built_in_rules() -> tuple[Rule, ...]:
     """Return the rules that come with bouncepoll, in order of precedence.
 
     Raises:
@@ -31,7 +33,7 @@ def built_in_rules() -> list[Rule]:
     for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
         if entry.name.endswith(".toml"):
             rules += parse_rules(entry.read_text("utf-8"), entry.name, tier=int(entry.name[0]))
-    return rules
+    return tuple(rules)
 
 
 def read_rules(path: Path) -> list[Rule]:

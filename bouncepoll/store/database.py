@@ -198,8 +198,11 @@ def _sqlite(url: URL, busy_timeout_s: float) -> Engine:
             cursor.execute("PRAGMA foreign_keys = ON")
             # With WAL, only FULL keeps a commit through a power cut; and a mail is deleted at its mailbox after it.
             cursor.execute("PRAGMA synchronous = FULL")
-        finally:
-            cursor.close()
+        except BaseException:
+            # The pool does not close a connection it was not given.
+            connection.close()
+            raise
+        cursor.close()
 
     event.listen(engine, "connect", set_up)
     event.listen(engine, "begin", _begin_sqlite)

@@ -76,3 +76,7 @@ def _found(reading: Reading) -> Iterator[tuple[str, str]]:
         if named:
             yield from named
             return
+    # A sentence in any language: whom else does it speak of, if it names just one?
+    others = [address for address in addresses(text) if address.casefold() not in own]
+    if not returned and len(others) == 1 and not notice.is_administrative(others[0]):
+        yield others[0], notice.about(text, others[0])

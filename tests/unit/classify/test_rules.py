@@ -74,7 +74,10 @@ def test_the_main_reasons_are_known_in_each_language(language: str) -> None:
         (rule('reason = "blocked"\npatern = ["x"]\nexamples = ["x"]'), "did you mean 'pattern'?"),
         (rule('reason = "blocked"\npattern = ["x"]\nlanguage = 1\nexamples = ["x"]'), "write text in quotes"),
         ('[[rule]]\nid = "a"\nreason = "blocked"\npattern = ["x"]\nexamples = ["x"]', "say who writes this text"),
-        ('[[rule]]\nsource = "s"\nreason = "blocked"\npattern = ["x"]\nexamples = ["x"]', "rule number 1: id: is missing"),
+        (
+            '[[rule]]\nsource = "s"\nreason = "blocked"\npattern = ["x"]\nexamples = ["x"]',
+            "rule number 1: id: is missing",
+        ),
         (GOOD + GOOD, "'r' is used twice"),
     ],
 )
@@ -132,7 +135,9 @@ def test_unreachable_and_repeated_rules_are_found() -> None:
 
 def test_rules_that_decided_nothing_are_reported() -> None:
     rules = load_rules(None)
-    left = unused_rules(rules, [verdict(dsn("Final-Recipient: rfc822; b@example.org\nAction: failed\nStatus: 5.1.1\n"))])
+    left = unused_rules(
+        rules, [verdict(dsn("Final-Recipient: rfc822; b@example.org\nAction: failed\nStatus: 5.1.1\n"))]
+    )
     assert len(left) == len(rules) - 1
     assert "user_unknown.codes" not in {rule.id for rule in left}
 
@@ -145,14 +150,22 @@ def test_rules_that_decided_nothing_are_reported() -> None:
         ("550 no", "5.1.1", 550, "", "user_unknown"),
         ("550 Unknown user x@docomo.example", "5.2.0", 550, "mfsmax.docomo.ne.jp", "filtered"),
         ("550 Unknown user x@example.org", "5.2.0", 550, "mx.example.org", "user_unknown"),
-        ("550-5.1.1 The email account that you tried to reach does not exist. Please 550-5.1.1 try", "5.1.1", 550, "", "user_unknown"),
+        (
+            "550-5.1.1 The email account that you tried to reach does not exist. Please 550-5.1.1 try",
+            "5.1.1",
+            550,
+            "",
+            "user_unknown",
+        ),
         ("550 <quota-exceeded@example.org>: no", "5.1.1", 550, "", "user_unknown"),
         ("550 5.7.1 Access denied", "5.7.1", 550, "", "rejected"),
         ("550 5.7.26 no DMARC pass", "5.7.26", 550, "", "auth_failure"),
         ("no", None, 556, "", "not_accept"),
     ],
 )
-def test_the_strongest_evidence_decides(text: str, status: str | None, reply: int | None, remote: str, reason: str) -> None:
+def test_the_strongest_evidence_decides(
+    text: str, status: str | None, reply: int | None, remote: str, reason: str
+) -> None:
     facts = Facts(EnhancedStatus.parse(status) if status else None, reply, remote)
     match = RuleBook(load_rules(None)).reason([Passage(text, "Diagnostic-Code")], facts)
     assert match is not None
@@ -166,7 +179,9 @@ def test_no_rule_is_no_match() -> None:
 
 
 def test_each_field_of_a_rule_for_a_kind_has_to_match() -> None:
-    source = rule('kind = "delay"\nsubject = ["late"]\ntext = ["will retry"]\nexamples = [{ subject = "late", text = "will retry" }]')
+    source = rule(
+        'kind = "delay"\nsubject = ["late"]\ntext = ["will retry"]\nexamples = [{ subject = "late", text = "will retry" }]'
+    )
     book = RuleBook(parse_rules(source, "own.toml", 0))
     delay = frozenset({Kind.DELAY})
     match = book.kind(reading("Subject: late\n\nwe will retry\n"), delay)
@@ -178,6 +193,8 @@ def test_each_field_of_a_rule_for_a_kind_has_to_match() -> None:
 
 @pytest.mark.parametrize("spelling", ["5.2.2", "5.2.*", "5.*", "*.2.2", "*.2.*"])
 def test_a_status_is_spelled_in_five_ways(spelling: str) -> None:
-    book = RuleBook(parse_rules(rule(f'reason = "mailbox_full"\nstatus = ["{spelling}"]\nexamples = ["5.2.2"]'), "o", 0))
+    book = RuleBook(
+        parse_rules(rule(f'reason = "mailbox_full"\nstatus = ["{spelling}"]\nexamples = ["5.2.2"]'), "o", 0)
+    )
     assert book.reason([], Facts(EnhancedStatus(5, 2, 2))) is not None
     assert book.reason([], Facts(EnhancedStatus(4, 3, 1))) is None

@@ -63,7 +63,12 @@ def test_groups_are_split_unfolded_and_lenient() -> None:
 
 @pytest.mark.parametrize(
     ("value", "pair"),
-    [("smtp; 550 no", ("smtp", "550 no")), ("550 a; b", (None, "550 a; b")), (None, (None, None)), ("; x", (None, "x"))],
+    [
+        ("smtp; 550 no", ("smtp", "550 no")),
+        ("550 a; b", (None, "550 a; b")),
+        (None, (None, None)),
+        ("; x", (None, "x")),
+    ],
 )
 def test_a_typed_value_is_split(value: str | None, pair: tuple[str | None, str | None]) -> None:
     assert typed(value) == pair
@@ -102,7 +107,9 @@ def test_the_more_telling_status_is_kept() -> None:
 
 
 def test_the_text_ends_where_a_returned_mail_begins() -> None:
-    found = reading("Subject: x\n\nno such user\n\n--- Below this line is a copy of the message.\n\nTo: b@example.org\nspam\n")
+    found = reading(
+        "Subject: x\n\nno such user\n\n--- Below this line is a copy of the message.\n\nTo: b@example.org\nspam\n"
+    )
     assert found.text.strip() == "no such user"
     assert "spam" in found.returned_text
     assert notice.returned_recipients(found) == ["b@example.org"]

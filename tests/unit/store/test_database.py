@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Timer
@@ -103,8 +103,12 @@ def test_reading_waits_for_no_lock(store: SqlStore, file: Path) -> None:
 
 def test_a_transaction_has_the_lock_from_its_start(store: SqlStore, file: Path) -> None:
     # Otherwise one that reads first could be refused when it writes, however long it waited.
-    with store.begin(), pytest.raises(sqlite3.OperationalError, match="locked"):
-        sqlite3.connect(file, timeout=0).execute("BEGIN IMMEDIATE")
+    with (
+        closing(sqlite3.connect(file, timeout=0)) as other,
+        store.begin(),
+        pytest.raises(sqlite3.OperationalError, match="locked"),
+    ):
+        other.execute("BEGIN IMMEDIATE")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import pytest
 
 from bouncepoll import bootstrap
 from bouncepoll.cli import reprocessing
-from tests.unit.cli.conftest import BOUNCE, CONFIG, REPLY, Machine
+from tests.integration.cli.conftest import BOUNCE, CONFIG, REPLY, Machine
 
 RULES = """
 language = "en"

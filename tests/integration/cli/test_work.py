@@ -16,7 +16,7 @@ from bouncepoll.cli._output import harmless, plain, printable, write_raw
 from bouncepoll.errors import ConfigurationError, SourceUnavailable, UsageError
 from bouncepoll.model.verdict import Kind
 from bouncepoll.scheduler import Service
-from tests.unit.cli.conftest import BOUNCE, CONFIG, REPLY, Machine
+from tests.integration.cli.conftest import BOUNCE, CONFIG, REPLY, Machine
 
 EVIL = REPLY.replace(b"Re: News", b"=?utf-8?b?" + b"YRtbMkpixZvCm+KAruKAqFtyZWRdw7w=" + b"?=")
 

@@ -16,7 +16,7 @@ from bouncepoll.cli.app import app
 from bouncepoll.errors import SourceUnavailable
 from bouncepoll.settings import example_toml
 from bouncepoll.store import schema
-from tests.unit.cli.conftest import CONFIG, REPLY, Machine
+from tests.integration.cli.conftest import CONFIG, REPLY, Machine
 
 ROOT = Path(__file__).parents[3]
 
