@@ -9,10 +9,10 @@ from bouncepoll.classify.reload import ChangedRules
 from bouncepoll.classify.rulebook import Rule, RuleBook
 from bouncepoll.classify.rulecheck import check_rules, unused_rules
 from bouncepoll.classify.rulefile import built_in_rules, read_rules
-from bouncepoll.classify.view import as_json
+from bouncepoll.classify.view import as_json, evidence_json
 from bouncepoll.errors import ConfigurationError
 
-__all__ = ["Classifier", "as_json", "check_rules", "create_classifier", "load_rules", "unused_rules"]
+__all__ = ["Classifier", "as_json", "check_rules", "create_classifier", "evidence_json", "load_rules", "unused_rules"]
 
 _DETECTORS = "bouncepoll.classify.detectors"
 

@@ -1,12 +1,13 @@
 """Asks the detectors in order, gives each finding its reason by the rules, and sums up."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 import structlog
 
 from bouncepoll.classify import absence, diagnostic, text
-from bouncepoll.classify.rulebook import Facts, Match, RuleBook
+from bouncepoll.classify.rulebook import Facts, RuleBook
 from bouncepoll.model.message import Message
 from bouncepoll.model.reading import Reading
 from bouncepoll.model.report import Action, RecipientReport
@@ -100,33 +101,37 @@ class Classifier:
         if kind is None:
             return None
         stated = absence.read(reading) if kind in _AUTOMATIC and detection.claims else None
-        findings = _merge(
-            self._finding(name, claim, claim.kind or kind, stated) for claim in detection.claims[:MAX_FINDINGS]
-        )
         shown = detection.shown_by
         if match:
             evidence = Evidence(name, match.rule.id, match.matched_text, match.where)
         else:
             evidence = Evidence(name, None, shown.text[:200] if shown else None, shown.where if shown else None)
+        findings = _merge(
+            self._finding(evidence, claim, claim.kind or kind, stated) for claim in detection.claims[:MAX_FINDINGS]
+        )
         return Verdict(min((f.kind for f in findings), key=_RANK.__getitem__, default=kind), findings, evidence)
 
-    def _finding(self, name: str, claim: Claim, kind: Kind, stated: Absence | None) -> Finding:
+    def _finding(self, shown: Evidence, claim: Claim, kind: Kind, stated: Absence | None) -> Finding:
+        """Return what is said of one recipient; ``shown`` is what made the mail one of its kind."""
         report = claim.report
-        reason: Reason | None = None
-        match: Match | None = None
-        if kind in _UNDELIVERED:
-            reply_code = report.reply.code if report.reply else None
-            match = self.rules.reason(claim.passages, Facts(report.status, reply_code, report.remote_mta or ""))
-            reason = match.rule.reason if match and match.rule.reason else Reason.UNDEFINED
+        if kind not in _UNDELIVERED:
+            evidence = replace(shown, where=_joined(shown.where, claim.where))
+            return Finding(report.recipient, kind, None, _permanence(kind, report), evidence, report, stated)
+        reply_code = report.reply.code if report.reply else None
+        match = self.rules.reason(claim.passages, Facts(report.status, reply_code, report.remote_mta or ""))
+        reason = match.rule.reason if match and match.rule.reason else Reason.UNDEFINED
         first = claim.passages[0] if claim.passages else None
         evidence = Evidence(
-            detector=name,
+            detector=shown.detector,
             rule_id=match.rule.id if match else None,
             matched_text=match.matched_text if match else None,
-            where=" + ".join(filter(None, (match.where if match else first.where if first else None, claim.where)))
-            or None,
+            where=_joined(match.where if match else first.where if first else None, claim.where),
         )
         return Finding(report.recipient, kind, reason, _permanence(kind, report), evidence, report, stated)
+
+
+def _joined(*places: str | None) -> str | None:
+    return " + ".join(filter(None, places)) or None
 
 
 def _permanence(kind: Kind, report: RecipientReport) -> Permanence:

@@ -26,8 +26,10 @@ _SYSTEM_DISPLAY = re2.compile(
 # The subjects MTAs write: Postfix, Sendmail, Exim, qmail, Exchange, Gmail, PMDF. Who passes one on adds a prefix.
 _SYSTEM_SUBJECT = re2.compile(
     r"(?i)^\s*(?:undelivered mail returned to sender|returned mail: |mail delivery failed: returning|failure notice$"
-    r"|delivery status notification|undeliverable: |undeliverable mail|undeliverable message|mail delivery fail(?:ed|ure)$"
-    r"|delivery (?:failure|notification: delivery)|nondeliverable mail|mail system error - returned mail|unzustellbar: )"
+    r"|delivery status notification|undeliverable: |undeliverable mail|undeliverable message"
+    r"|mail delivery fail(?:ed|ure)$"
+    r"|delivery (?:failure|notification: delivery)|nondeliverable mail|mail system error - returned mail"
+    r"|unzustellbar: )"
 )
 _REPORT = re2.compile(r"(?i)multipart/report\b.*\breport-type\s*=\s*\"?delivery-status")
 # A person at a program of his own, even one whose account is called "postmaster".

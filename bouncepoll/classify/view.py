@@ -22,7 +22,6 @@ def as_json(message: Message, verdict: Verdict, severities: Sequence[Severity | 
         "message_id": message.message_id,
         "original_message_id": message.original_message_id,
         "findings": [_finding(*pair) for pair in zip(verdict.findings, severities, strict=True)],
-        "evidence": _evidence(verdict.evidence),
         "defects": list(message.defects),
     }
 
@@ -43,7 +42,7 @@ def _finding(finding: Finding, severity: Severity | None) -> dict[str, Any]:
         "action": _text(action),
         "remote_mta": report.remote_mta if report else None,
         "diagnostic": report.diagnostic_code if report else None,
-        "evidence": _evidence(finding.evidence),
+        "evidence": evidence_json(finding.evidence),
     }
     if finding.absence:
         shown["facts"] = _facts(finding.absence)
@@ -59,7 +58,8 @@ def _facts(absence: Absence) -> dict[str, Any]:
     }
 
 
-def _evidence(evidence: Evidence) -> dict[str, Any]:
+def evidence_json(evidence: Evidence) -> dict[str, Any]:
+    """Return the object for an evidence."""
     return {
         "detector": evidence.detector,
         "rule_id": evidence.rule_id,

@@ -8,6 +8,7 @@ import typer
 
 from bouncepoll.bootstrap import Application
 from bouncepoll.classify import as_json as verdict_as_json
+from bouncepoll.classify import evidence_json
 from bouncepoll.cli._output import JsonOption, console, print_fields, print_json, print_table
 from bouncepoll.cli._paths import Found, mails
 from bouncepoll.cli._state import state_of
@@ -108,6 +109,7 @@ def _explained(entry: Entry, names: dict[int, str]) -> dict[str, Any]:
         for p in entry.message.parts
     ]  # fmt: skip
     routes = [{"filter": names[route.filter_id], "matched_by": route.matched_by} for route in entry.routes]
+    view["evidence"] = evidence_json(entry.verdict.evidence)
     return {**view, "parts": parts, "routes": routes, "forwarded": bool(entry.forwards)}
 
 

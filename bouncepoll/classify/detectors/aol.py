@@ -10,10 +10,12 @@ from bouncepoll.model.verdict import Detection, Kind, Passage
 
 TIER = 30
 
-_SIGNATURE = re2.compile(
-    r"(?im)^[ \t]*Your mail to the following recipients? could not be\s+delivered because "
-    r"(?:they are|he is|she is) not\s+accepting mail from\s+\S{3,320}?:?[ \t]*$"
+# The words, over whichever lines; then the address nobody takes mail from.
+_WORDS = (
+    r"Your mail to the following recipients? could not be delivered"
+    r" because (?:they are|he is|she is) not accepting mail from"
 )
+_SIGNATURE = re2.compile(r"(?im)^[ \t]*" + _WORDS.replace(" ", r"\s+") + r"\s+\S{3,320}?:?[ \t]*$")
 _NAME = re2.compile(r"(?m)^[ \t]*([A-Za-z0-9][A-Za-z0-9._-]{1,63})[ \t]*$")
 
 

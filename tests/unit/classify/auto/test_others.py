@@ -31,7 +31,7 @@ def test_each_disposition_is_a_receipt_and_never_a_bounce(disposition: str) -> N
     assert [(f["recipient"], f["kind"], f["reason"], f["severity"]) for f in found["findings"]] == [
         ("bob@example.net", "receipt", None, None)
     ]
-    assert found["evidence"]["matched_text"] == disposition
+    assert found["findings"][0]["evidence"]["matched_text"] == disposition
 
 
 def test_a_receipt_under_another_type_or_without_its_fields_is_one_still() -> None:
