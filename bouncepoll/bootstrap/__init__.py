@@ -260,7 +260,7 @@ class Application:
         run, meant = unfinished if unfinished is not None else (None, selection)
         # Forking a process that has threads (the progress bar's) may deadlock: workers start afresh.
         context = multiprocessing.get_context("spawn")
-        analyser = partial(_worker_analyser, self.settings.rules.extra_file, self.settings.instance.id)
+        analyser = partial(analyser_with, self.settings.rules.extra_file, self.settings.instance.id)
         with ProcessPoolExecutor(workers, mp_context=context) as executor:
             reprocessor = Reprocessor(
                 archive, meant, analyser, executor, clock=self.clock, should_stop=should_stop, on_progress=on_progress
@@ -394,6 +394,6 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 @cache
-def _worker_analyser(extra_rules: Path | None, instance_id: str) -> Analyser:
+def analyser_with(extra_rules: Path | None, instance_id: str) -> Analyser:
     """Return the analyser of this process, built once; what each worker of ``reprocess`` calls for each chunk."""
     return Analyser(create_classifier(extra_rules).classify, instance_id)

@@ -12,7 +12,16 @@ from bouncepoll.classify.rulefile import built_in_rules, read_rules
 from bouncepoll.classify.view import as_json, evidence_json
 from bouncepoll.errors import ConfigurationError
 
-__all__ = ["Classifier", "as_json", "check_rules", "create_classifier", "evidence_json", "load_rules", "unused_rules"]
+__all__ = [
+    "Classifier",
+    "Rule",
+    "as_json",
+    "check_rules",
+    "create_classifier",
+    "evidence_json",
+    "load_rules",
+    "unused_rules",
+]
 
 _DETECTORS = "bouncepoll.classify.detectors"
 

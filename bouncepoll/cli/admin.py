@@ -5,8 +5,10 @@ from typing import Annotated
 
 import typer
 
-from bouncepoll.classify import check_rules, load_rules
+from bouncepoll.bootstrap import analyser_with
+from bouncepoll.classify import Rule, check_rules, load_rules, unused_rules
 from bouncepoll.cli._output import JsonOption, console, harmless, print_fields, print_json, print_table, say
+from bouncepoll.cli._paths import mails
 from bouncepoll.cli._state import state_of
 from bouncepoll.errors import ConfigurationError
 from bouncepoll.settings import example_toml
@@ -23,16 +25,39 @@ ExtraOption = Annotated[
 
 
 @rules.command("check")
-def rules_check(context: typer.Context, extra: ExtraOption = None) -> None:
+def rules_check(
+    context: typer.Context,
+    extra: ExtraOption = None,
+    corpus: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--corpus", help="Mails to read: also tell the rules that decided none of them.", show_default=False
+        ),
+    ] = None,
+) -> None:
     """Prove that each rule is reached by its own examples and none is there twice; exit 1 when one is not."""
-    loaded = load_rules(extra or state_of(context).settings.rules.extra_file)
+    own = extra or state_of(context).settings.rules.extra_file
+    loaded = load_rules(own)
     faults = check_rules(loaded)
     for fault in faults:
         typer.echo(harmless(fault), err=True)
     examples = sum(len(rule.examples) for rule in loaded)
     console().print(f"{len(loaded)} rules, {examples} examples, {len(faults)} faults")
+    if corpus:
+        _print_unused(loaded, own, corpus)
     if faults:
         raise typer.Exit(1)
+
+
+def _print_unused(loaded: list[Rule], own: Path | None, corpus: list[Path]) -> None:
+    analyse = analyser_with(own, instance_id="")
+    verdicts = [analyse(found.raw).verdict for found in mails(corpus) if found.raw is not None]
+    unused = unused_rules(loaded, verdicts)
+    print_table(
+        f"Rules that decided none of {len(verdicts)} mails",
+        ("id", "file", "source"),
+        ((rule.id, rule.file, rule.source) for rule in unused),
+    )
 
 
 @rules.command("list")

@@ -16,7 +16,7 @@ from bouncepoll.cli.app import app
 from bouncepoll.errors import SourceUnavailable
 from bouncepoll.settings import example_toml
 from bouncepoll.store import schema
-from tests.integration.cli.conftest import CONFIG, REPLY, Machine
+from tests.integration.cli.conftest import BOUNCE, CONFIG, REPLY, Machine
 
 ROOT = Path(__file__).parents[3]
 
@@ -261,6 +261,16 @@ class TestMailbox:
 
 
 class TestRulesAndDatabase:
+    def test_rules_that_decide_nothing_in_a_corpus_are_told(self, bare: Machine) -> None:
+        (bare.folder / "bounce.eml").write_bytes(BOUNCE)
+        shown = bare.good("rules", "check", "--corpus", "bounce.eml").text
+        assert "Rules that decided none of 1 mails" in shown
+        table = shown.split("Rules that decided", 1)[1]
+        assert "mailbox_full.text" in table
+        (record,) = bare.good("classify", "--json", "bounce.eml").records
+        assert f"│ {record['findings'][0]['evidence']['rule_id']} " not in table
+        assert "there is no such file" in bare.wrong("rules", "check", "--corpus", "nowhere.eml")
+
     def test_rules_are_listed_and_right(self, bare: Machine) -> None:
         assert re.fullmatch(r"\d+ rules, \d+ examples, 0 faults\n", bare.good("rules", "check").text)
         records = bare.good("rules", "list", "--json").records

@@ -41,7 +41,7 @@ class InThisProcess(Executor):
 @pytest.fixture(autouse=True)
 def _fresh_analysers() -> Iterator[None]:
     yield
-    bootstrap._worker_analyser.cache_clear()
+    bootstrap.analyser_with.cache_clear()
 
 
 @pytest.fixture
