@@ -31,6 +31,7 @@ _SYSTEM_SUBJECT = re2.compile(
     r"|delivery (?:failure|notification: delivery)|nondeliverable mail|mail system error - returned mail"
     r"|unzustellbar: )"
 )
+_ANSWER = re2.compile(r"(?i)^\s*(?:re|aw|antw|sv|vs|odp|res|rif|ynt|auto)\s*:")
 _REPORT = re2.compile(r"(?i)multipart/report\b.*\breport-type\s*=\s*\"?delivery-status")
 # A person at a program of his own, even one whose account is called "postmaster".
 _HUMAN_PROGRAM = re2.compile(
@@ -97,20 +98,44 @@ def from_mail_system(reading: Reading) -> bool:
         return True
     if _HUMAN_PROGRAM.search(f"{message.header('User-Agent') or ''} {message.header('X-Mailer') or ''}"):
         return False
+    if _is_own_reverse_path(reading) and message.header("In-Reply-To") and _ANSWER.match(reading.subject):
+        return False  # The person who looks after the mail server answers, from an account called "postmaster".
     return _is_system(message.header("From") or "", reading)
+
+
+def answers_for_a_person(reading: Reading) -> bool:
+    """Whether the mailbox of a person answered by itself: neither as a mail system nor with a report."""
+    message = reading.message
+    if message.header("X-Failed-Recipients") or _REPORT.search(message.header("Content-Type") or ""):
+        return False
+    if not reading.sender or _is_system(message.header("From") or "", reading) or message.returned_headers:
+        return False
+    stated = (message.header("Auto-Submitted") or "").strip().lower()
+    if stated.startswith(("auto-replied", "vacation")) and "failure" not in stated and "rejected" not in stated:
+        return True
+    generated_by = (message.header("X-MS-Exchange-Generated-Message-Source") or "").strip().lower()
+    if generated_by.startswith("mailbox rules agent"):
+        return True
+    return bool(message.header("In-Reply-To")) and bool(_ANSWER.match(reading.subject))
 
 
 def _is_system(written: str, reading: Reading) -> bool:
     """Whether From names a mail system; a mail without From and Return-Path comes from one as well."""
     local = reading.sender.partition("@")[0]
     if local:
-        return bool(
-            _SYSTEM_NAMES.match(local) or _SYSTEM_DISPLAY.match(written) or _SYSTEM_SUBJECT.match(reading.subject)
-        )
+        if _SYSTEM_NAMES.match(local) or _SYSTEM_DISPLAY.match(written):
+            return True
+        # Who takes answers at the address he writes from is no server, whatever he calls his mail.
+        return bool(_SYSTEM_SUBJECT.match(reading.subject)) and not _is_own_reverse_path(reading)
     written = written.strip(" <>\"'")
     if not written:
         return not reading.message.header("Return-Path")
     return bool(_SYSTEM_NAMES.match(written.partition("@")[0].partition(" <")[0].strip('" ')))
+
+
+def _is_own_reverse_path(reading: Reading) -> bool:
+    written = (reading.message.header("Return-Path") or "").strip(" <>").casefold()
+    return bool(written) and written == reading.sender.casefold()
 
 
 def failed_recipients(reading: Reading) -> list[str]:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from bouncepoll.classify import create_classifier
 from bouncepoll.mime import parse
@@ -45,8 +46,11 @@ def flanker_reader() -> Callable[[bytes], int]:
     from flanker.mime import create
     from flanker.mime.bounce import detect
 
+    parse_mail: Any = create.from_string
+    detect_bounce: Any = detect
+
     def read(octets: bytes) -> int:
-        return int(detect(create.from_string(octets)).is_bounce())
+        return int(detect_bounce(parse_mail(octets)).is_bounce())
 
     return read
 

@@ -90,4 +90,5 @@ def _claim(address: str | None, where: str) -> Claim:
 
 
 def _is_redacted(address: str) -> bool:
-    return address.partition("@")[0].strip("[]<>*_").casefold() in _REDACTED
+    local = address.partition("@")[0].strip("[]<>*_").casefold()
+    return local in _REDACTED or not local.strip("x*")

@@ -42,6 +42,8 @@ class GenericDetector:
         """Return one claim for each recipient the text names as failed."""
         if not notice.from_mail_system(reading) or not (reading.text or reading.subject):
             return None
+        if notice.answers_for_a_person(reading):
+            return None
         found = tuple(_found(reading))
         claims = notice.claims(found, reading) if found else notice.fallback_claims(reading)
         # Who lists failed recipients in the header says enough, in whatever language the text is.
