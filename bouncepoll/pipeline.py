@@ -13,7 +13,7 @@ from random import Random
 import structlog
 
 from bouncepoll import mime
-from bouncepoll.errors import TransientError
+from bouncepoll.errors import ConfigurationError, TransientError
 from bouncepoll.model.filter import BounceFilter
 from bouncepoll.model.loop import has_looped
 from bouncepoll.model.mailbox import Cursor, Disposition, Scan, Unfetched
@@ -140,9 +140,13 @@ class Poller:
         with self._store.begin() as uow:
             known = uow.known(scan)
             left = uow.unsettled(scan, _SETTLE_CHUNK)
+            progress = _Progress(scan, cursor, known)
+            if cursor is not None and cursor.uidvalidity != scan.uidvalidity:
+                # Noted now, or an empty folder would be told as changed at every poll.
+                uow.advance(progress.cursor())
+                uow.commit()
         while left:
             left = self._settle(left, scan)
-        progress = _Progress(scan, cursor, known)
         for uids in _chunks([uid for uid in scan.uids if uid not in known], self._plan.batch):
             if self._should_stop():
                 self._report.stopped = True
@@ -162,7 +166,7 @@ class Poller:
                 continue
             try:
                 entries.append(self._complete(self._analyser.entry(answer, index, self._plan.default_filter)))
-            except TransientError:
+            except (TransientError, ConfigurationError):
                 raise
             except Exception as exc:  # noqa: BLE001 - whatever one mail does, the others go on, and it is kept.
                 failed.append(_failure(answer, exc))

@@ -51,7 +51,7 @@ class FilterDesk:
             first = stored[min(known)].name
             raise UsageError(f"filter {first!r} is there already; replace filters of the same name with --replace")
         others = [entry for key, entry in stored.items() if key not in named]
-        checked = [self._checked(_numbered(entry, stored.get(key)), others) for key, entry in named.items()]
+        checked = [self._checked(_numbered(entry, stored.get(key)), ()) for key, entry in named.items()]
         _refuse_loops([*others, *checked])
         unaddressed = any(not entry.filter_address for entry in checked)
         self._filters.save(checked, self._address_maker(None, [*others, *checked]) if unaddressed else None)
@@ -128,15 +128,16 @@ def _numbered(wanted: BounceFilter, stored: BounceFilter | None) -> BounceFilter
 
 def _refuse_loops(filters: Sequence[BounceFilter]) -> None:
     """Make sure that no filter forwards to where a filter gets its mails from; disabled ones count too."""
+    by_address = {addresses.comparable_filter_address(f.filter_address): f for f in filters if f.filter_address}
     for forwarding in filters:
         for forward in forwarding.forward_to:
             plain = addresses.valid_address(forward) or forward.lower()
-            for entry in filters:
-                if entry.filter_address and addresses.covers(entry.filter_address, plain):
-                    raise UsageError(
-                        f"loop: filter {forwarding.name!r} would forward to {forward}, whose mails belong to filter "
-                        f"{entry.name!r} ({entry.filter_address}); choose an address that is not polled"
-                    )
+            entry = next((by_address[form] for form in addresses.forms_of(plain) if form in by_address), None)
+            if entry is not None:
+                raise UsageError(
+                    f"loop: filter {forwarding.name!r} would forward to {forward}, whose mails belong to filter "
+                    f"{entry.name!r} ({entry.filter_address}); choose an address that is not polled"
+                )
 
 
 def _plain(address: str) -> str:

@@ -73,6 +73,11 @@ def valid_filter_address(text: str) -> str | None:
     return None if whole is None else whole[1:]
 
 
+def comparable_filter_address(text: str) -> str:
+    """Return a stored filter address in its comparable form; one that is none in lower case, for it matches nothing."""
+    return valid_filter_address(text) or text.strip().lower()
+
+
 def without_sub_address(address: str) -> str | None:
     """Return the address without its sub-address (RFC 5233: what follows the first ``+``); None when it has none."""
     local, _, domain = address.rpartition("@")
@@ -111,12 +116,16 @@ def shortened(address: str) -> Iterator[str]:
 def covers(filter_address: str, address: str) -> bool:
     """Whether a mail to ``address`` would belong to this filter address: the same, a sub-address, or its domain.
 
-    Both in their comparable form (``normalise``, ``valid_filter_address``).
+    ``address`` is in its comparable form (``normalise``); ``filter_address`` may be as it was typed.
     """
-    known = [address, *filter(None, [unwrapped(address)])]
-    if filter_address.startswith("@"):
-        return any("@" + form.rpartition("@")[2] == filter_address for form in known)
-    return any(filter_address == form or filter_address in shortened(form) for form in known)
+    return comparable_filter_address(filter_address) in forms_of(address)
+
+
+def forms_of(address: str) -> Iterator[str]:
+    """Yield every filter address that a mail to ``address`` may belong to: itself, shortened, its domain, unwrapped."""
+    for form in (address, unwrapped(address)):
+        if form is not None:
+            yield from (form, *shortened(form), "@" + form.rpartition("@")[2])
 
 
 def filter_address(template: str, number: int, *, mailbox_address: str | None, mailloop_domain: str | None) -> str:
@@ -181,6 +190,8 @@ def _mailboxes(text: str) -> Iterator[str]:
 
 def _comparable(local: str, domain: str) -> str | None:
     name = domain.strip(".").lower()
+    if ".." in name:
+        return None
     if not name.isascii():
         try:
             name = ".".join(map(_a_label, name.split(".")))
@@ -190,7 +201,9 @@ def _comparable(local: str, domain: str) -> str | None:
         bare = re.sub(r"\\(.)", r"\1", local[1:-1])
         local = bare if re.fullmatch(_ATOM, bare) else local
     found = f"{local.strip(chr(39)).lower()}@{name}"
-    return found if name and not found.startswith("@") and len(found) <= MAX_CHARACTERS else None
+    if not name or found.startswith("@") or len(found) > MAX_CHARACTERS or not found.isprintable():
+        return None
+    return found
 
 
 def _a_label(label: str) -> str:

@@ -43,8 +43,9 @@ def import_toml(text: str) -> list[BounceFilter]:
     found = [_filter(table, number, faults) for number, table in enumerate(tables, 1)]
     names: dict[str, int] = {}
     for number, bounce_filter in enumerate(found, 1):
-        first = names.setdefault(bounce_filter.name.casefold(), number)
-        if first != number:
+        key = " ".join(bounce_filter.name.split()).casefold()
+        first = names.setdefault(key, number)
+        if key and first != number:
             faults.append(f"filter {number}: name: {bounce_filter.name!r} is the name of filter {first} too")
     if faults:
         more = [f"… and {len(faults) - _MAX_FAULTS} more faults"] if len(faults) > _MAX_FAULTS else []
@@ -83,7 +84,7 @@ def _filter(table: Mapping[str, Any], number: int, faults: list[str]) -> BounceF
         value = table.get(key, default)
         if type(value) is not kind or (kind is list and not all(isinstance(item, str) for item in value)):
             wanted = {str: "a text in quotes", list: "a list of texts in quotes", bool: "true or false"}[kind]
-            faults.append(f"{where}: {key}: found {value!r:.80}; write {wanted}")
+            faults.append(f"{where}: {key}: found {_shown(value)}; write {wanted}")
             return default
         return value
 
@@ -113,6 +114,13 @@ def _member(where: str, key: str, value: str, names: type[StrEnum], faults: list
 
 def _unknown(where: str, key: str, allowed: tuple[str, ...]) -> str:
     return f"{where}: unknown key {key!r:.80}{_nearest(key, allowed)}; allowed are {', '.join(allowed)}"
+
+
+def _shown(value: object) -> str:
+    try:
+        return f"{value!r:.80}"
+    except ValueError:
+        return "a number of too many digits"  # Python refuses to write out such a number.
 
 
 def _nearest(found: str, allowed: Iterable[str]) -> str:

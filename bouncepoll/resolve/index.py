@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from bouncepoll.model.filter import BounceFilter, Route
 from bouncepoll.model.message import Message
-from bouncepoll.resolve.addresses import addresses_in, shortened, unwrapped
+from bouncepoll.resolve.addresses import addresses_in, comparable_filter_address, shortened, unwrapped
 
 #: Fields that name the address a mail was delivered to, the surest first: what the last server wrote, then forwarders,
 #: then what the sender wrote (RFC 5322 sections 3.6.3 and 3.6.6).
@@ -33,7 +34,9 @@ class FilterIndex:
     def __init__(self, filters: Sequence[BounceFilter]) -> None:
         self._by_id = {bounce_filter.id: bounce_filter for bounce_filter in filters}
         self._enabled = tuple(bounce_filter for bounce_filter in filters if bounce_filter.enabled)
-        self._by_address = {bounce_filter.filter_address.lower(): bounce_filter for bounce_filter in self._enabled}
+        self._by_address = {
+            comparable_filter_address(bounce_filter.filter_address): bounce_filter for bounce_filter in self._enabled
+        }
 
     def by_id(self, filter_id: int) -> BounceFilter:
         """Return a filter.
@@ -81,17 +84,18 @@ class FilterIndex:
         if wanted is None:
             return None
         key = wanted.strip().casefold()
-        names = (lambda f: f.name.casefold(), lambda f: str(f.id), lambda f: f.filter_address.lower())
-        return next((f for name in names for f in self._enabled if name(f) == key), None)
+        by_name = next((f for f in self._enabled if f.name.casefold() == key), None)
+        by_id = next((f for f in self._enabled if str(f.id) == key), None)
+        return by_name or by_id or self._by_address.get(comparable_filter_address(wanted))
 
 
 def _candidates(message: Message) -> list[_Candidate]:
     """Return the addresses a mail was sent to, each once; the envelope alone when there is one (RFC 5321)."""
     found: dict[str, _Candidate] = {}
-    for field, address in _envelope(message) if message.raw.envelope is not None else _header(message):
+    # An envelope was bounded by whoever took it; each of its recipients was promised a delivery.
+    named = _envelope(message) if message.raw.envelope is not None else islice(_header(message), _MAX_CANDIDATES)
+    for field, address in named:
         found.setdefault(address, _Candidate(field, address))
-        if len(found) >= _MAX_CANDIDATES:
-            break
     return list(found.values())
 
 

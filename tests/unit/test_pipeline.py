@@ -7,10 +7,10 @@ from random import Random
 
 import pytest
 
-from bouncepoll.errors import MessageUnreadable, SourceUnavailable, StoreUnavailable
+from bouncepoll.errors import ConfigurationError, MessageUnreadable, SourceUnavailable, StoreUnavailable
 from bouncepoll.model.filter import BounceFilter
 from bouncepoll.model.mailbox import Disposition, DoneAction
-from bouncepoll.model.message import Message
+from bouncepoll.model.message import Envelope, Message, MessageRef, RawMessage
 from bouncepoll.model.report import RecipientReport
 from bouncepoll.model.status import Permanence
 from bouncepoll.model.verdict import Evidence, Finding, Kind, Reason, Verdict
@@ -297,3 +297,52 @@ def test_a_batch_of_large_mails_is_stored_in_several_transactions(monkeypatch: p
     source.fail = steps.append
     assert poll(source, store, batch=5).settled == 5
     assert (steps.count("settle"), len(store.tables.outbox)) == (3, 5)
+
+
+def test_a_secret_that_cannot_be_read_ends_the_poll_and_quarantines_nothing() -> None:
+    source = FakeSource("news", {"INBOX": [mail(1, size=4000)]}, analysis_octets=1000)
+    store = FakeStore([SPRING])
+
+    def fail(step: str) -> None:
+        if step == "complete":
+            raise ConfigurationError("password_file: cannot be read")
+
+    source.fail = fail
+    with pytest.raises(ConfigurationError):
+        poll(source, store)
+    assert store.tables.places == {}
+    source.fail = lambda _step: None
+    assert poll(source, store).recorded == 1
+
+
+def test_a_new_uidvalidity_of_an_empty_folder_is_noted_once() -> None:
+    source, store = fill(), FakeStore([SPRING])
+    poll(source, store)
+    source.reset_uidvalidity("INBOX")
+    poll(source, store)
+    cursor = store.tables.cursors["news", "INBOX"]
+    assert cursor.uidvalidity == source.mailbox["INBOX"].uidvalidity
+    assert cursor.high_water == 0
+
+
+def test_a_filter_made_between_two_batches_takes_the_next_mail() -> None:
+    source, store = FakeSource("news", {"INBOX": [mail(1), mail(2)]}), FakeStore()
+    batches: list[int] = []
+
+    def between() -> bool:
+        batches.append(1)
+        if len(batches) == 2:
+            store.tables.filters.append(SPRING)
+        return False
+
+    report = poll(source, store, batch=1, stop=between)
+    assert (report.recorded, report.unrouted, report.forwards) == (2, 1, 1)
+
+
+def test_the_envelope_says_where_a_mail_belongs() -> None:
+    octets = mail(1, to="someone@else.example")
+    envelope = Envelope("", ("news@example.org",))
+    raw = RawMessage(MessageRef("lmtp", "", None, "1"), octets, len(octets), envelope=envelope)
+    entry = Analyser(classify, "here")(raw, [SPRING])
+    assert [route.matched_by for route in entry.routes] == ["RCPT TO: news@example.org (full)"]
+    assert entry.forwards == (SPRING,)

@@ -3,6 +3,8 @@
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bouncepoll.errors import UsageError
 from bouncepoll.model.filter import BounceFilter, ForwardMode
@@ -54,3 +56,35 @@ def test_what_is_left_out_has_its_default() -> None:
 def test_what_is_wrong_is_named(text: str, fault: str) -> None:
     with pytest.raises(UsageError, match=re.escape(fault)):
         import_toml(text)
+
+
+def test_a_number_of_too_many_digits_is_a_fault_like_any_other() -> None:
+    with pytest.raises(UsageError, match="enabled: found a number of too many digits; write true or false"):
+        import_toml('[[filter]]\nname = "spring"\nenabled = 0x' + "f" * 20_000)
+
+
+def test_names_are_compared_as_they_are_stored() -> None:
+    with pytest.raises(UsageError, match="is the name of filter 1 too"):
+        import_toml('[[filter]]\nname = "the  spring"\n[[filter]]\nname = "The spring"\n')
+    with pytest.raises(UsageError) as caught:
+        import_toml("[[filter]]\n[[filter]]\n")
+    assert "too" not in str(caught.value)
+
+
+_TEXT = st.text(max_size=40).filter(lambda text: text.isprintable())
+_FILTERS = st.builds(
+    BounceFilter,
+    id=st.just(0),
+    name=_TEXT.map(lambda text: f"name {text}"),
+    filter_address=_TEXT.map(str.lower).filter(lambda text: text.lower() == text),
+    forward_to=st.lists(_TEXT, max_size=4).map(tuple),
+    forward_kinds=st.frozensets(st.sampled_from(list(Kind))),
+    forward_mode=st.none() | st.sampled_from(list(ForwardMode)),
+    description=st.text(st.characters(blacklist_categories=["Cs"]), max_size=60),
+    enabled=st.booleans(),
+)
+
+
+@given(_FILTERS)
+def test_what_is_exported_is_imported_again(entry: BounceFilter) -> None:
+    assert import_toml(export_toml([entry])) == [entry]

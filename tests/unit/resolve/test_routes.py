@@ -177,3 +177,37 @@ def test_a_template_that_gives_no_address_is_refused(template: str) -> None:
 )  # fmt: skip
 def test_valid_filter_address(text: str, found: str | None) -> None:
     assert valid_filter_address(text) == found
+
+
+def test_a_filter_stored_in_another_form_is_found_all_the_same() -> None:
+    index = FilterIndex([BounceFilter(9, "umlaut", "Post@Bücher.example"), BounceFilter(8, "all", "@Straßen.example")])
+    raw = b"To: post@xn--bcher-kva.example\n\n"
+    message = mime.parse(RawMessage(MessageRef("news", "INBOX", 1, "1"), raw, len(raw)))
+    assert [route.filter_id for route in index.routes(message, None)] == [9]
+    nobody = mime.parse(RawMessage(MessageRef("news", "INBOX", 1, "1"), b"To: x@y.example\n\n", 18))
+    assert [route.filter_id for route in index.routes(nobody, "post@bücher.example")] == [9]
+    assert covers("@Straßen.example", normalise("a@straßen.example") or "")
+
+
+def test_every_recipient_of_an_envelope_has_its_route() -> None:
+    many = [BounceFilter(number, f"f{number}", f"f{number}@example.org") for number in range(1, 701)]
+    envelope = Envelope("", tuple(entry.filter_address for entry in many))
+    raw = RawMessage(MessageRef("lmtp", "", None, "1"), b"To: x@y.example\n\n", 18, envelope=envelope)
+    assert len(FilterIndex(many).routes(mime.parse(raw), None)) == 700
+
+
+@pytest.mark.parametrize("hostile", ["news+\x1b[31m@example.org", "news+\u202ec@example.org", "news@example..org"])
+def test_an_address_that_cannot_be_shown_is_none(hostile: str) -> None:
+    assert routes(f"To: {hostile}") == ()
+
+
+@pytest.mark.parametrize(
+    "field", ["X-Forwarded-To", "Envelope-To", "X-Envelope-To", "X-Real-To", "Resent-To", "Resent-Cc", "Apparently-To"]
+)
+def test_each_field_is_read(field: str) -> None:
+    assert routes(f"{field}: (a (nested) comment) =?utf-8?q?B=C3=BCro?= <news@example.org>")[0].filter_id == 1
+
+
+def test_an_address_in_the_header_of_a_returned_mail_is_not_the_mails() -> None:
+    header = "To: x@example.net\nContent-Type: message/rfc822\n\nTo: news@example.org"
+    assert routes(header) == ()

@@ -1,0 +1,185 @@
+"""Polls, forwards, retention, and the right to poll."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bouncepoll.errors import ConfigurationError, SourceUnavailable, StoreUnavailable, UsageError
+from bouncepoll.model.delivery import OutboxState
+from bouncepoll.model.filter import BounceFilter, ForwardMode
+from bouncepoll.testing import FakeBackend, FakeClock
+from tests.unit.bootstrap.conftest import CONFIG, REPLY, FakedApplication, wanted
+
+
+class TestPoll:
+    def test_mails_are_recorded_and_forwarded(self, application: FakedApplication) -> None:
+        backend = application.__dict__["backend"] = FakeBackend()
+        application.add_filter(wanted())
+        application.sources["news"].mailbox["INBOX"].append(REPLY)
+        seen: list[tuple[int, int]] = []
+        outcome = application.poll("news", on_progress=lambda done, total: seen.append((done, total)))
+        assert outcome.error is None
+        assert outcome.report is not None
+        assert (outcome.report.recorded, outcome.report.forwards) == (1, 1)
+        assert seen == [(1, 1)]
+        assert outcome.next_poll_at == application.clock() + timedelta(seconds=120)
+        assert application.drain().sent == 1
+        (sent,) = backend.sent
+        assert sent.forward_paths == ("team@example.net",)
+        assert b"X-Bouncepoll-Loop: here\r\n" in sent.octets
+        assert application.next_poll_at("news") is None
+        application.close()
+        assert backend.closed
+
+    def test_a_failure_is_recorded_and_backs_off(self, application: FakedApplication) -> None:
+        def fail(_step: str) -> None:
+            raise SourceUnavailable("news: no answer")
+
+        source = application.sources["news"]
+        source.fail = fail
+        waits = []
+        for failures in (1, 2, 3):
+            outcome = application.poll("news")
+            assert str(outcome.error) == "news: no answer"
+            waits.append((outcome.next_poll_at - application.clock()).total_seconds())
+            (state,) = application.store.mailboxes.all()
+            assert (state.failures, state.last_error) == (failures, "news: no answer")
+            assert application.next_poll_at("news") == outcome.next_poll_at
+        assert waits == sorted(waits)
+        assert 216 <= waits[0] <= 264
+        source.fail = lambda _step: None
+        assert application.poll("news").error is None
+        assert application.next_poll_at("news") is None
+
+    def test_a_mistake_of_ours_is_a_failure_of_this_mailbox_only(self, application: FakedApplication) -> None:
+        def fail(_step: str) -> None:
+            raise ZeroDivisionError("hunter-two")
+
+        application.sources["news"].fail = fail
+        outcome = application.poll("news")
+        assert outcome.error is not None
+        assert "a mistake in bouncepoll: ZeroDivisionError; nothing is lost" in str(outcome.error)
+        assert "hunter-two" not in str(application.store.mailboxes.all())
+
+    def test_a_failure_that_cannot_be_stored_is_returned_all_the_same(
+        self, application: FakedApplication, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_arguments: Any) -> None:
+            raise StoreUnavailable("disk full")
+
+        monkeypatch.setattr(application.store.mailboxes, "note_failure", fail)
+        application.sources["news"].fail = fail
+        assert str(application.poll("news").error) == "disk full"
+
+    def test_an_unknown_default_filter_is_a_fault(self, tmp_path: Path) -> None:
+        with FakedApplication(tmp_path, CONFIG, "mailboxes.news.default_filter=Spring") as application:
+            outcome = application.poll("news")
+            assert isinstance(outcome.error, ConfigurationError)
+            assert "mailboxes.news.default_filter: there is no filter 'Spring'" in str(outcome.error)
+            application.add_filter(wanted())
+            assert application.poll("news").error is None
+
+    def test_an_unknown_mailbox(self, application: FakedApplication) -> None:
+        with pytest.raises(UsageError, match="there is no mailbox 'x'; known: news, shop"):
+            application.poll("x")
+
+    def test_the_source_of_the_protocol_is_built(self, application: FakedApplication) -> None:
+        source = application.source("shop")
+        assert (source.name, source.folders) == ("shop", ("INBOX",))
+
+    def test_what_is_new_is_counted_and_nothing_is_changed(self, application: FakedApplication) -> None:
+        source = application.sources["news"]
+        for number in range(3):
+            source.mailbox["INBOX"].append(REPLY.replace(b"m1@", f"m{number}@".encode()))
+        assert application.count_new("news") == [("INBOX", 3)]
+        application.poll("news")
+        source.mailbox["INBOX"].append(REPLY.replace(b"m1@", b"m9@"))
+        assert application.count_new("news") == [("INBOX", 1)]
+        assert len(source.mailbox["INBOX"].mails) == 1
+        assert not source.is_open
+
+    def test_disabled_mailboxes_are_not_among_those_to_poll(self, tmp_path: Path) -> None:
+        with FakedApplication(tmp_path, CONFIG, "mailboxes.shop.enabled=false") as application:
+            assert list(application.mailboxes) == ["news"]
+            assert application.poll_interval_s("shop") == 120
+            assert application.drain_interval_s == 30
+
+
+class TestDelivery:
+    BARE = CONFIG[: CONFIG.index("[delivery.smtp]")]
+
+    def test_nothing_is_needed_while_nothing_is_to_be_forwarded(self, tmp_path: Path) -> None:
+        with FakedApplication(tmp_path, self.BARE) as application:
+            application.add_filter(BounceFilter(0, "Only counted", "count@example.org"))
+            application.check_delivery()
+            assert application.drain().sent == 0
+
+    def test_what_is_missing_is_said_as_soon_as_it_is_needed(self, tmp_path: Path) -> None:
+        with FakedApplication(tmp_path, self.BARE) as application:
+            application.add_filter(wanted())
+            with pytest.raises(ConfigurationError) as caught:
+                application.check_delivery()
+            assert [fault.split(":")[0] for fault in caught.value.faults] == [
+                "delivery.smtp.host",
+                "forward.from_address",
+            ]
+            application.sources["news"].mailbox["INBOX"].append(REPLY)
+            assert application.poll("news").error is None
+            with pytest.raises(ConfigurationError, match=r"delivery\.smtp\.host: is missing"):
+                application.drain()
+            assert application.store.outbox.counts()[OutboxState.QUEUED] == 1
+
+    def test_a_redirect_needs_no_from_address(self, tmp_path: Path) -> None:
+        with FakedApplication(tmp_path, self.BARE, "delivery.smtp.host=smtp.example.org") as application:
+            application.add_filter(wanted(forward_mode=ForwardMode.REDIRECT))
+            application.check_delivery()
+            application.add_filter(wanted("Other", "other@example.org"))
+            with pytest.raises(ConfigurationError, match="from_address"):
+                application.check_delivery()
+
+    @pytest.mark.parametrize(
+        "overrides",
+        [
+            ["delivery.backend=lmtp", "delivery.lmtp.socket=/run/lmtp"],
+            ["delivery.backend=sendmail"],
+            ["delivery.backend=maildir", "delivery.maildir.path=/tmp/none"],
+        ],
+    )
+    def test_each_backend_is_built_of_its_section(self, tmp_path: Path, overrides: list[str]) -> None:
+        with FakedApplication(tmp_path, self.BARE, "forward.from_address=a@example.org", *overrides) as application:
+            application.add_filter(wanted())
+            application.check_delivery()
+            name = overrides[0].partition("=")[2]
+            assert type(application.backend).__module__ == f"bouncepoll.deliver.{name}"
+
+
+def test_retention_deletes_what_is_older(tmp_path: Path) -> None:
+    with FakedApplication(tmp_path, CONFIG, "retention.raw=10d", "retention.events=20d") as application:
+        application.sources["news"].mailbox["INBOX"].append(REPLY)
+        application.poll("news")
+        assert isinstance(application.clock, FakeClock)
+        for days, octets, subject in ((9, REPLY, "Re: News"), (2, None, "Re: News"), (10, None, "")):
+            application.clock.advance(timedelta(days=days))
+            application.retain()
+            (mail,) = application.store.messages.list()
+            assert (application.store.messages.octets(mail.id), mail.subject) == (octets, subject)
+
+
+class TestExclusive:
+    def test_one_process_polls_into_a_sqlite_file(self, application: FakedApplication) -> None:
+        with (
+            application.exclusive(),
+            pytest.raises(UsageError, match="another bouncepoll process"),
+            application.exclusive(),
+        ):
+            pass
+        with application.exclusive():
+            pass
+
+    def test_a_lock_that_cannot_be_written(self, application: FakedApplication, tmp_path: Path) -> None:
+        assert application.store.file is not None
+        (tmp_path / "mails.db.lock").mkdir()
+        with pytest.raises(ConfigurationError, match="the lock file cannot be written"), application.exclusive():
+            pass
