@@ -16,7 +16,7 @@ _PLAIN = re.compile(
 _TYPED = re2.compile(r"(?i)^\s*(?:rfc822|rfc-822|utf-8|utf8|smtp|x400|x-?local|unknown|addr|lmtp)\s*[;:]\s*")
 _ADDRESS = re2.compile(
     # No counted repetitions: they make RE2's programs huge. What is too long is refused afterwards.
-    r"""(?:"[^"\r\n]+"|[^\s<>()\[\]{}",;:@\\|`]+)@"""
+    r"""(?:"[^"\r\n]+"|[^\s<>()\[\]{}",;:@\\|`（）「」【】＜＞《》：；，。、]+)@"""
     r"(?:\[[0-9a-fA-F.:]+\]|[\pL\pM\pN](?:[\pL\pM\pN_.-]*[\pL\pM\pN])?)"
 )
 # xtext (RFC 3461 section 4) writes "+" and "=" as +2B and +3D; any other +HH may be a sub-address such as bob+AB.

@@ -50,7 +50,7 @@ _BLANK = re2.compile(r"\n[ \t]*\n")
 
 #: How notices write an address at the start of what they say of it. Counted repetitions would make RE2's programs
 #: some hundred times larger; it is linear without them, and ``normalise`` refuses what is too long.
-ADDRESS = r"""((?:"[^"\n]+"|[^\s<>()\[\]{}",;:@|`']+)@[\pL\pM\pN\[][\pL\pM\pN_.:\]-]*)"""
+ADDRESS = r"""((?:"[^"\n]+"|[^\s<>()\[\]{}",;:@|`'（）「」【】＜＞《》：；，。、]+)@[\pL\pM\pN\[][\pL\pM\pN_.:\]-]*)"""
 ANGLE_HEAD = re2.compile(
     r"(?im)^[ \t]{0,12}<" + ADDRESS + r">(?:[ \t]*\((?:expanded from|generated from)[^)\n]*\))?(?:[:,. \t]|$)"
 )

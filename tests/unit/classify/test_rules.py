@@ -35,7 +35,7 @@ def test_each_of_our_rules_for_failures_is_reached_by_its_examples() -> None:
 
 def test_every_reason_that_a_text_can_give_has_a_rule() -> None:
     reasons = {rule.reason for rule in load_rules(None)}
-    assert set(Reason) - reasons == {Reason.UNDEFINED, Reason.ON_HOLD}
+    assert set(Reason) - reasons == {Reason.UNDEFINED}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
