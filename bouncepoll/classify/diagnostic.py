@@ -44,14 +44,19 @@ def read(text: str, *, wants_host: bool = True) -> Diagnosis:
     both = _BOTH.search(text)
     if both:
         status = EnhancedStatus.parse(both[2])
-        return Diagnosis(SmtpReply(int(both[1]), text.strip(), status), status, named)
+        return Diagnosis(_reply(both, text, status), status, named)
     reply = _REPLY.search(text)
     found = _ENHANCED.search(text)
     status = EnhancedStatus.parse(found[1]) if found else None
-    code = int(reply[1]) if reply else 0
-    if code < 400 and reply:
+    if reply and int(reply[1]) < 400:
         reply = None
-    return Diagnosis(SmtpReply(code, text.strip(), status) if reply else None, status, named)
+    return Diagnosis(_reply(reply, text, status) if reply else None, status, named)
+
+
+def _reply(match: "re.Match[str]", text: str, status: EnhancedStatus | None) -> SmtpReply:
+    """Return the reply that begins at the first group, its lines joined; what stands before it was said by others."""
+    said = " ".join(text[match.end(1) :].split())
+    return SmtpReply(int(match[1]), said.lstrip("-: "), status)
 
 
 def host(text: str) -> str | None:

@@ -165,7 +165,7 @@ def test_the_report_keeps_what_it_says() -> None:
     )
     assert found.report is not None
     assert found.report.status == EnhancedStatus(5, 2, 2)
-    assert found.report.reply == SmtpReply(550, "550 5.2.2 full", EnhancedStatus(5, 2, 2))
+    assert found.report.reply == SmtpReply(550, "5.2.2 full", EnhancedStatus(5, 2, 2))
     assert found.report.action is Action.FAILED
     assert Passage("a", "b").where == "b"
 
