@@ -20,22 +20,22 @@ pytestmark = [pytest.mark.server, pytest.mark.xdist_group("end-to-end")]
 ARRIVING = {("news", "INBOX"): 140, ("news", "Junk"): 80, ("offers", "INBOX"): 114}
 
 
-def _poll_and_kill(site: Site, source: str, folder: str) -> None:
-    """Poll, and kill the process while it is in the middle of this folder."""
+def _killed_in_the_middle(site: Site, source: str, folder: str, arriving: int) -> bool:
+    """Poll, kill the process once the first of ``arriving`` mails are stored, and return whether others were not."""
     before = site.stored(source, folder)
     log = site.config.with_name("killed.log")
     with log.open("wb") as output:
-        process = subprocess.Popen(site.command("poll", "--once"), stdout=output, stderr=output)
+        process = subprocess.Popen(site.command("poll", "--once", "--no-drain"), stdout=output, stderr=output)
     try:
         wait_until(
             lambda: site.stored(source, folder) > before or process.poll() is not None,
             f"the first mails of {source}/{folder}; {log}",
         )
-        assert process.poll() is None, log.read_text()
+        assert process.poll() in {None, 0}, log.read_text()
     finally:
         process.kill()
         process.wait()
-    assert before < site.stored(source, folder) < before + ARRIVING[source, folder], "the kill came too late"
+    return before < site.stored(source, folder) < before + arriving
 
 
 def _expected(mails: list[MadeMail]) -> Counter[tuple[str, str]]:
@@ -59,12 +59,25 @@ def test_a_thousand_mails_are_recorded_and_forwarded_exactly_once(
     site.run("db", "upgrade")
     made_filter = json.loads(site.run("filter", "add", "Spring news", "--forward", team, "--mailbox", "news", "--json"))
     sent: list[MadeMail] = []
+    arrived: Counter[tuple[str, str]] = Counter()
+
+    def arrive(source: str, folder: str) -> int:
+        count = ARRIVING[source, folder]
+        fresh = [made(len(sent) + i, made_filter["filter_address"]) for i in range(count)]
+        site.dovecot.append(site.users[source], folder, [mail.octets for mail in fresh])
+        sent.extend(fresh)
+        arrived[source, folder] += count
+        return count
+
     for victim in (("news", "INBOX"), ("news", "Junk"), ("offers", "INBOX")):
-        for (source, folder), count in ARRIVING.items():
-            fresh = [made(len(sent) + i, made_filter["filter_address"]) for i in range(count)]
-            site.dovecot.append(site.users[source], folder, [mail.octets for mail in fresh])
-            sent += fresh
-        _poll_and_kill(site, *victim)
+        for place in ARRIVING:
+            arrive(*place)
+        # A machine in a hurry may be through with the folder before the kill: then more mails come.
+        tries = 1
+        while not _killed_in_the_middle(site, *victim, ARRIVING[victim]):
+            tries += 1
+            assert tries <= 5, "the process could not be killed in the middle of a poll"
+            arrive(*victim)
         if victim == ("news", "INBOX"):
             site.dovecot.reset_uidvalidity(site.users["news"], "INBOX")
         site.run("poll", "--once")
@@ -82,7 +95,8 @@ def test_a_thousand_mails_are_recorded_and_forwarded_exactly_once(
     assert len(received) == len(forwarded)
     assert all(sum(mail.message_id.encode() in octets for octets in received) == 1 for mail in forwarded)
     left = len(dovecot.mails(site.users["news"], "INBOX")) + len(dovecot.mails(site.users["news"], "Junk"))
-    assert left == (3 * 220 if on_done == "leave" else 0)
+    by_imap = arrived["news", "INBOX"] + arrived["news", "Junk"]
+    assert left == (by_imap if on_done == "leave" else 0)
     assert dovecot.mails(site.users["offers"], "INBOX") == []
     if on_done != "leave":
-        assert len(dovecot.mails(site.users["news"], "Processed")) == 3 * 220
+        assert len(dovecot.mails(site.users["news"], "Processed")) == by_imap
