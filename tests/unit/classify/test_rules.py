@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bouncepoll.classify import check_rules, load_rules, unused_rules
+from bouncepoll.classify import check_rules, create_classifier, load_rules, unused_rules
 from bouncepoll.classify.rulebook import Facts, RuleBook
 from bouncepoll.classify.rulefile import parse_rules, read_rules
 from bouncepoll.errors import ConfigurationError
@@ -167,7 +167,7 @@ def test_the_strongest_evidence_decides(
     text: str, status: str | None, reply: int | None, remote: str, reason: str
 ) -> None:
     facts = Facts(EnhancedStatus.parse(status) if status else None, reply, remote)
-    match = RuleBook(load_rules(None)).reason([Passage(text, "Diagnostic-Code")], facts)
+    match = create_classifier().rules.reason([Passage(text, "Diagnostic-Code")], facts)
     assert match is not None
     assert match.rule.reason == reason
 

@@ -7,8 +7,8 @@ import pytest
 from bouncepoll.errors import SourceUnavailable
 from bouncepoll.model.mailbox import Disposition, DoneAction, Scan
 from bouncepoll.sources.imap._connection import uid_set
+from tests.integration.sources.conftest import Start
 from tests.servers.scripted import Answer, Conversation, hang_up, imap
-from tests.unit.sources.conftest import Start
 
 SCAN = Scan("news", "INBOX", 7, ("11", "12", "13"))
 MOVE = Disposition(DoneAction.MOVE, "Done")

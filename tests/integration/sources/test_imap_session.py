@@ -8,8 +8,8 @@ import pytest
 
 from bouncepoll.errors import ConfigurationError, SourceUnavailable
 from bouncepoll.model.mailbox import Cursor, Disposition, DoneAction, Scan
+from tests.integration.sources.conftest import SECRET, Start
 from tests.servers.scripted import Answer, Conversation, hang, hang_up, imap, saying_then_close, without_end
-from tests.unit.sources.conftest import SECRET, Start
 
 SCAN = Scan("news", "INBOX", 7, ("11", "12", "13"))
 MOVE = Disposition(DoneAction.MOVE, "Done")

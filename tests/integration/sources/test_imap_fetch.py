@@ -7,8 +7,8 @@ import pytest
 from bouncepoll.errors import MessageUnreadable, SourceUnavailable
 from bouncepoll.model.mailbox import Scan, Unfetched
 from bouncepoll.model.message import RawMessage
+from tests.integration.sources.conftest import Start
 from tests.servers.scripted import Answer, Conversation, hang_up, imap, saying_then_close
-from tests.unit.sources.conftest import Start
 
 SCAN = Scan("news", "INBOX", 7, ("11", "12", "13"))
 

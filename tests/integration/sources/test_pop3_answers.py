@@ -8,8 +8,8 @@ import pytest
 from bouncepoll.errors import ConfigurationError, MessageUnreadable, SourceUnavailable
 from bouncepoll.model.mailbox import Disposition, DoneAction, Scan, Unfetched
 from bouncepoll.model.message import RawMessage
+from tests.integration.sources.conftest import SECRET, Start
 from tests.servers.scripted import Answer, Conversation, hang, hang_up, pop3, saying_then_close, without_end
-from tests.unit.sources.conftest import SECRET, Start
 
 SCAN = Scan("old", "INBOX", None, ("a", "b", "c"))
 DELETE = Disposition(DoneAction.DELETE)
