@@ -152,12 +152,6 @@ def returned_recipients(reading: Reading) -> list[str]:
     return list(dict.fromkeys(found for value in values for found in addresses(value)))
 
 
-def single_returned_recipient(reading: Reading) -> str | None:
-    """Return the recipient of the returned mail when it had just one, else None."""
-    named = failed_recipients(reading) or returned_recipients(reading)
-    return named[0] if len(named) == 1 else None
-
-
 def own_addresses(reading: Reading) -> frozenset[str]:
     """Return, in lower case, the addresses no notice reports: who wrote it, and who it is sent to."""
     message = reading.message

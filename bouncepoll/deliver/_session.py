@@ -186,10 +186,32 @@ def tls_context(options: ConnectionOptions) -> ssl.SSLContext:
     return context
 
 
-def require_greeting(code: int, text: bytes) -> None:
-    """Raise ``SMTPConnectError`` unless the server greets with 220 (RFC 5321 section 3.1)."""
-    if code != 220:
-        raise smtplib.SMTPConnectError(code, text)
+def opened(
+    connection: smtplib.SMTP,
+    greet: Callable[[], tuple[int, bytes]],
+    options: ConnectionOptions,
+    *,
+    starttls: bool,
+) -> smtplib.SMTP:
+    """Return the connection greeted (RFC 5321 section 3.1), protected and logged in; closed when that fails.
+
+    Raises:
+        DeliveryDeferred: the login is refused, or a file is missing.
+        OSError, smtplib.SMTPException: whatever else fails, for ``why`` to put in words.
+    """
+    try:
+        code, text = greet()
+        if code != 220:
+            raise smtplib.SMTPConnectError(code, text)  # noqa: TRY301 - closed here, told by the caller.
+        connection.ehlo_or_helo_if_needed()
+        if starttls:
+            connection.starttls(context=tls_context(options))
+            connection.ehlo_or_helo_if_needed()
+        log_in(connection, options)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def log_in(connection: smtplib.SMTP, options: ConnectionOptions) -> None:

@@ -9,7 +9,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from bouncepoll.deliver._options import ConnectionOptions, Security
-from bouncepoll.deliver._session import Session, log_in, require_greeting, tls_context
+from bouncepoll.deliver._session import Session, opened, tls_context
 from bouncepoll.errors import DeliveryDeferred
 from bouncepoll.model.delivery import DeliveryResult, Outgoing
 
@@ -47,18 +47,12 @@ class LmtpBackend:
         if options.host is None and options.socket is None:
             raise DeliveryDeferred("delivery.lmtp: neither socket nor host is set; set one of them")
         connection = _Lmtp(options)
-        try:
-            code, text = connection.greet()
-            require_greeting(code, text)
-            connection.ehlo_or_helo_if_needed()
-            if options.security == "starttls" and options.socket is None:
-                connection.starttls(context=tls_context(options))
-                connection.ehlo_or_helo_if_needed()
-            log_in(connection, options)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+        return opened(
+            connection,
+            connection.greet,
+            options,
+            starttls=options.security == "starttls" and options.socket is None,
+        )
 
 
 class _Lmtp(smtplib.SMTP):

@@ -2,10 +2,11 @@
 
 import smtplib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import ClassVar
 
 from bouncepoll.deliver._options import ConnectionOptions, Security
-from bouncepoll.deliver._session import Session, log_in, require_greeting, tls_context
+from bouncepoll.deliver._session import Session, opened, tls_context
 from bouncepoll.errors import DeliveryDeferred
 from bouncepoll.model.delivery import DeliveryResult, Outgoing
 
@@ -41,20 +42,14 @@ class SmtpBackend:
             )
         else:
             connection = smtplib.SMTP(timeout=options.timeout, local_hostname=options.local_hostname)
-        try:
-            # smtplib verifies the certificate's name against this attribute, which it sets in the constructor only.
-            connection._host = options.host  # type: ignore[attr-defined]  # noqa: SLF001
-            code, text = connection.connect(options.host, options.tcp_port)
-            require_greeting(code, text)
-            connection.ehlo_or_helo_if_needed()
-            if options.security == "starttls":
-                connection.starttls(context=tls_context(options))
-                connection.ehlo_or_helo_if_needed()
-            log_in(connection, options)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+        # smtplib verifies the certificate's name against this attribute, which it sets in the constructor only.
+        connection._host = options.host  # type: ignore[attr-defined]  # noqa: SLF001
+        return opened(
+            connection,
+            partial(connection.connect, options.host, options.tcp_port),
+            options,
+            starttls=options.security == "starttls",
+        )
 
 
 def create(options: Options) -> SmtpBackend:

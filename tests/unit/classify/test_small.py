@@ -163,8 +163,3 @@ def test_contacts_are_no_recipients() -> None:
     assert not notice.is_administrative("bob@example.org")
     own = notice.own_addresses(reading("From: a@example.org\nTo: B@example.org\n\nx"))
     assert own == {"a@example.org", "b@example.org"}
-
-
-def test_one_returned_recipient_is_the_recipient() -> None:
-    assert notice.single_returned_recipient(reading("X-Failed-Recipients: a@example.org\n\nx")) == "a@example.org"
-    assert notice.single_returned_recipient(reading("Subject: x\n\nx")) is None
