@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from bouncepoll.deliver import ForwardOptions, smtp
+from bouncepoll.deliver import ForwardOptions, sendmail, smtp
 from bouncepoll.deliver.forward import prepare
 from bouncepoll.errors import DeliveryDeferred
 from bouncepoll.model.delivery import OutboxItem, OutboxRecipient, Outgoing
@@ -114,3 +114,13 @@ def test_a_certificate_that_is_not_trusted_gets_no_mail(postfix: Postfix) -> Non
     with pytest.raises(DeliveryDeferred, match="not trusted"):
         backend.send(forward(MAIL, "untrusting@example.net", mode=ForwardMode.REWRITE))
     assert postfix.received("untrusting@example.net") == []
+
+
+def test_the_sendmail_program_of_a_real_mta_takes_the_mail(postfix: Postfix, team: str) -> None:
+    backend = sendmail.create(sendmail.Options(command=postfix.sendmail_command, timeout=20))
+    outgoing = forward(MAIL, team, f"second-{team}", mode=ForwardMode.REWRITE)
+    assert [result.reply.code for result in backend.send(outgoing)] == [250, 250]
+    for address in (team, f"second-{team}"):
+        octets = delivered(postfix, address)
+        assert octets.endswith(BODY)
+        assert b"Return-Path: <>" in octets

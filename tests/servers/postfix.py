@@ -53,6 +53,7 @@ smtpd_error_sleep_time = 0
 
 _MASTER = """\
 127.0.0.1:{port} inet n - n - - smtpd
+pickup unix n - n 1 1 pickup
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
 rewrite unix - - n - - trivial-rewrite
@@ -102,6 +103,11 @@ class Postfix:
             if server._process is not None:
                 end(server._process)
             shutil.rmtree(base, ignore_errors=True)
+
+    @property
+    def sendmail_command(self) -> tuple[str, ...]:
+        """The sendmail program, told to use this Postfix."""
+        return (program("sendmail", "postfix"), "-C", str(self._base), "-i")
 
     def received(self, address: str) -> list[bytes]:
         """Return the mails that were delivered to this address."""
