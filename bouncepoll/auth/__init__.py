@@ -1,0 +1,1 @@
+"""Credentials: where the secret of a login comes from, and how it is said to a server (SASL, RFC 4422)."""
