@@ -161,7 +161,7 @@ def _replace(connection: Connection, run_id: int, revisions: Sequence[Revision],
     fresh: dict[tuple[int, str], dict[str, Any]] = {}
     for revision in revisions:
         for judged in revision.judged:
-            row = rows.event_row(revision.message_id, judged, recorded[revision.message_id])
+            row = rows.event_row(revision.message_id, judged) | {"recorded_at": recorded[revision.message_id]}
             fresh.setdefault((revision.message_id, row["recipient"]), row)
     if fresh:
         connection.execute(insert(events), list(fresh.values()))

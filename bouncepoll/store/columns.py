@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TypeVar
 
-from sqlalchemy import BigInteger, Column, DateTime, Dialect, Enum, Integer, String, Text
+from sqlalchemy import BigInteger, Column, DateTime, Dialect, Enum, Integer, String, Table, Text
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 _T = TypeVar("_T")
@@ -89,13 +89,20 @@ def clean(text: str) -> str:
     return text.replace("\0", "").encode("utf-8", "ignore").decode()
 
 
+def lengths_of(table: Table) -> dict[str, int | None]:
+    """Return the longest text each column of text takes, in characters; None where there is no limit."""
+    return {column.name: column.type.length for column in table.c if isinstance(column.type, String)}
+
+
+def fitted(text: str | None, length: int | None) -> str | None:
+    """Return text from a mail or a server cleaned and cut to a length."""
+    # Cutting first bounds the work on hostile text; cleaning only makes it shorter.
+    return None if text is None else clean(text[:length])
+
+
 def fit(text: str | None, column: Column[str]) -> str | None:
     """Return text from a mail or a server cleaned and cut to the column's length."""
-    if text is None:
-        return None
-    length = column.type.length if isinstance(column.type, String) else None
-    # Cutting first bounds the work on hostile text; cleaning only makes it shorter.
-    return clean(text[:length])
+    return fitted(text, column.type.length if isinstance(column.type, String) else None)
 
 
 def storable_time(at: datetime | None) -> datetime | None:

@@ -8,8 +8,8 @@ import zstandard
 from sqlalchemy import Connection, select
 
 from bouncepoll.errors import StoreUnavailable
+from bouncepoll.store.bulk import BulkInsert, Insert
 from bouncepoll.store.columns import chunks
-from bouncepoll.store.database import insert_into
 from bouncepoll.store.tables import blobs
 
 _LEVEL = 3
@@ -27,15 +27,19 @@ def keep(connection: Connection, mails: Mapping[str, bytes], now: datetime) -> N
     instead of deadlocking.
     """
     compressor = zstandard.ZstdCompressor(level=_LEVEL)
-    insert = insert_into(connection, blobs)
-    connection.execute(
-        # Touching the row also holds it against a retention run in another process.
-        insert.on_conflict_do_update(index_elements=["digest"], set_={"stored_at": insert.excluded.stored_at}),
-        [
-            {"digest": digest, "octets": compressor.compress(octets), "size_octets": len(octets), "stored_at": now}
-            for digest, octets in sorted(mails.items())
-        ],
+    packed = (
+        {"digest": digest, "octets": compressor.compress(octets), "size_octets": len(octets)}
+        for digest, octets in sorted(mails.items())
     )
+    _BLOBS(connection, packed, stored_at=now)
+
+
+def _touch(insert: Insert) -> Insert:
+    """Touching a row that is there also holds it against a retention run in another process."""
+    return insert.on_conflict_do_update(index_elements=["digest"], set_={"stored_at": insert.excluded.stored_at})
+
+
+_BLOBS = BulkInsert(blobs, ("digest", "octets", "size_octets"), ("stored_at",), _touch)
 
 
 def load(connection: Connection, digest: str) -> bytes | None:

@@ -11,16 +11,48 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, select, text
 
 from bouncepoll.model.message import MessageRef
 from bouncepoll.model.records import PlaceState
 from bouncepoll.ports import Entry, Recorded
 from bouncepoll.store import octets, places, rows
+from bouncepoll.store.bulk import BulkInsert, Insert
 from bouncepoll.store.columns import chunks
 from bouncepoll.store.database import insert_into
 from bouncepoll.store.tables import events, forwards, messages, outbox, quarantine, routes
 from bouncepoll.store.tables import places as place_table
+
+
+def _take_over(insert: Insert) -> Insert:
+    """A place in quarantine is taken over; one that is stored stays as it is."""
+    taken_over = ("message_id", "state", "duplicate", "settled", "truncated", "blob_digest", "recorded_at")
+    return insert.on_conflict_do_update(
+        index_elements=["source", "folder", "uidvalidity", "uid"],
+        set_={name: insert.excluded[name] for name in taken_over},
+        where=text("places.state <> 'stored'"),
+    )
+
+
+_MESSAGES = BulkInsert(
+    messages,
+    ("id", *rows.MESSAGE_COLUMNS),
+    ("recorded_at", "stripped"),
+    lambda insert: insert.on_conflict_do_nothing(index_elements=["fingerprint"]),
+)
+_PLACES = BulkInsert(place_table, rows.PLACE_COLUMNS, ("state", "settled", "recorded_at"), _take_over)
+_EVENTS = BulkInsert(
+    events,
+    rows.EVENT_COLUMNS,
+    ("recorded_at",),
+    lambda insert: insert.on_conflict_do_nothing(index_elements=["message_id", "recipient"]),
+)
+_ROUTES = BulkInsert(
+    routes,
+    rows.ROUTE_COLUMNS,
+    (),
+    lambda insert: insert.on_conflict_do_nothing(index_elements=["message_id", "filter_id"]),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +100,7 @@ def _record_fresh(connection: Connection, entries: Sequence[Entry], now: datetim
         return ()
     digests = [octets.digest_of(entry.message.raw.octets) for entry in entries]
     octets.keep(connection, {d: e.message.raw.octets for d, e in zip(digests, entries, strict=True)}, now)
-    made = _insert_messages(connection, entries, now)
-    ids = made | _message_ids(connection, {entry.message.fingerprint for entry in entries} - made.keys())
+    ids, made = _insert_messages(connection, entries, now)
     counted: set[str] = set()
     new = []
     for entry, digest in zip(entries, digests, strict=True):
@@ -86,19 +117,29 @@ def _record_fresh(connection: Connection, entries: Sequence[Entry], now: datetim
     ]
 
 
-def _insert_messages(connection: Connection, entries: Iterable[Entry], now: datetime) -> dict[str, int]:
-    """Insert what is not known and return the ids of the rows this made, by fingerprint."""
+def _insert_messages(
+    connection: Connection, entries: Iterable[Entry], now: datetime
+) -> tuple[dict[str, int], set[str]]:
+    """Insert what is not known; return the ids of all by fingerprint, and which of them this made."""
     wanted: dict[str, dict[str, Any]] = {}
     for entry in entries:
         if entry.message.fingerprint not in wanted:
-            wanted[entry.message.fingerprint] = rows.message_row(entry, now)
-    statement = (
-        insert_into(connection, messages)
-        .on_conflict_do_nothing(index_elements=["fingerprint"])
-        .returning(messages.c.fingerprint, messages.c.id)
-    )
-    result = connection.execute(statement, [wanted[mark] for mark in sorted(wanted)])
-    return {row.fingerprint: row.id for row in result}
+            wanted[entry.message.fingerprint] = rows.message_row(entry)
+    marks = sorted(wanted)
+    given = dict(zip(marks, _reserve_ids(connection, len(marks)), strict=True))
+    _MESSAGES(connection, ({"id": given[mark], **wanted[mark]} for mark in marks), recorded_at=now, stripped=False)
+    ids = _message_ids(connection, marks)
+    return ids, {mark for mark in marks if ids[mark] == given[mark]}
+
+
+def _reserve_ids(connection: Connection, count: int) -> Sequence[int]:
+    """Return numbers for new mails that nobody else gets: the mail whose number is in the table was made here."""
+    if connection.dialect.name == "postgresql":
+        query = text("SELECT nextval(pg_get_serial_sequence('messages', 'id')) FROM generate_series(1, :count)")
+        return connection.scalars(query, {"count": count}).all()
+    # The write lock is ours, and AUTOINCREMENT remembers numbers of rows that are gone.
+    last = connection.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = 'messages'")) or 0
+    return range(last + 1, last + 1 + count)
 
 
 def _message_ids(connection: Connection, fingerprints: Iterable[str]) -> dict[str, int]:
@@ -110,16 +151,9 @@ def _message_ids(connection: Connection, fingerprints: Iterable[str]) -> dict[st
 
 
 def _insert_places(connection: Connection, new: Iterable[_New], now: datetime) -> None:
-    insert = insert_into(connection, place_table)
-    taken_over = ("message_id", "state", "duplicate", "settled", "truncated", "blob_digest", "recorded_at")
-    statement = insert.on_conflict_do_update(
-        index_elements=["source", "folder", "uidvalidity", "uid"],
-        set_={name: insert.excluded[name] for name in taken_over},
-        # A place in quarantine is taken over; one that is stored stays as it is.
-        where=place_table.c.state != PlaceState.STORED,
-    )
-    wanted = [rows.place_row(m.entry, m.message_id, m.digest, duplicate=not m.first, now=now) for m in new]
-    connection.execute(statement, sorted(wanted, key=itemgetter("source", "folder", "uidvalidity", "uid")))
+    wanted = [rows.place_row(mail.entry, mail.message_id, mail.digest, duplicate=not mail.first) for mail in new]
+    wanted.sort(key=itemgetter("source", "folder", "uidvalidity", "uid"))
+    _PLACES(connection, wanted, state=PlaceState.STORED, settled=False, recorded_at=now)
 
 
 def _release(connection: Connection, refs: Iterable[MessageRef]) -> None:
@@ -137,13 +171,11 @@ def _insert_events(connection: Connection, new: Sequence[_New], now: datetime) -
     for mail in new:
         by_recipient: dict[str, dict[str, Any]] = {}
         for judged in mail.entry.judged if mail.first else ():
-            row = rows.event_row(mail.message_id, judged, now)
+            row = rows.event_row(mail.message_id, judged)
             by_recipient.setdefault(row["recipient"], row)
         wanted += by_recipient.values()
         counts.append(len(by_recipient))
-    if wanted:
-        statement = insert_into(connection, events).on_conflict_do_nothing(index_elements=["message_id", "recipient"])
-        connection.execute(statement, wanted)
+    _EVENTS(connection, wanted, recorded_at=now)
     return counts
 
 
@@ -152,9 +184,7 @@ def _insert_routes(connection: Connection, new: Iterable[_New]) -> None:
     for mail in new:
         for route in mail.entry.routes:
             wanted.setdefault((mail.message_id, route.filter_id), rows.route_row(mail.message_id, route))
-    if wanted:
-        statement = insert_into(connection, routes).on_conflict_do_nothing(index_elements=["message_id", "filter_id"])
-        connection.execute(statement, [wanted[key] for key in sorted(wanted)])
+    _ROUTES(connection, (wanted[key] for key in sorted(wanted)))
 
 
 def _queue_forwards(connection: Connection, new: Sequence[_New], now: datetime) -> list[int]:
