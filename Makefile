@@ -7,7 +7,7 @@ CHECKED := bouncepoll migrations tests docs
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-header --quiet --upgrade
 
-.PHONY: demo test test-all check unit bench corpus lock docs servers clean
+.PHONY: demo test test-all check unit bench corpus audit lock docs servers clean
 
 demo: $(VENV)/.demo
 	$(BIN)/bouncepoll demo
@@ -20,6 +20,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check $(CHECKED)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --severity-level medium --recursive bouncepoll migrations
 	$(BIN)/bouncepoll rules check
 	$(BIN)/python docs/generate.py --check
 
@@ -38,6 +39,10 @@ bench: $(VENV)/.bench
 corpus: $(VENV)/.dev
 	$(BIN)/python tests/bench/corpus.py $(CORPUS)
 
+# Known vulnerabilities of what is locked; asks an advisory service, so it is no part of "make test".
+audit: $(VENV)/.audit
+	$(BIN)/pip-audit --require-hashes --disable-pip --requirement requirements/dev.txt
+
 servers:
 	./tests/servers/install.sh
 
@@ -49,6 +54,7 @@ lock: $(VENV)/.dev
 	$(LOCK) --extra demo --group build --output-file requirements/demo.txt
 	$(LOCK) --extra demo --extra postgresql --group dev --output-file requirements/dev.txt
 	$(LOCK) --extra demo --extra postgresql --group dev --group bench --output-file requirements/bench.txt
+	$(LOCK) --group audit --output-file requirements/audit.txt
 
 $(VENV)/.%: requirements/%.txt pyproject.toml tests/venv.sh
 	./tests/venv.sh $(VENV) requirements/$*.txt

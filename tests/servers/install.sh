@@ -8,6 +8,7 @@ have() { command -v "$1" >/dev/null 2>&1; }
 have dovecot && [ -e /usr/lib/dovecot/imap ] || missing="$missing dovecot-imapd"
 [ -e /usr/lib/dovecot/pop3 ] || missing="$missing dovecot-pop3d"
 have postfix || missing="$missing postfix"
+have systemd-analyze || missing="$missing systemd"
 if [ "${1:-}" = bench ]; then
   perl -MSisimai -e 1 >/dev/null 2>&1 || missing="$missing libsisimai-perl"
 fi
