@@ -4,9 +4,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import structlog
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, column, inspect, select, table, text
 
 from bouncepoll.errors import ConfigurationError
@@ -15,7 +12,7 @@ from bouncepoll.store.database import Database, file_exists, prepare_file
 log = structlog.get_logger()
 
 #: The version this program needs: the last file of ``migrations/versions``.
-HEAD = "0002"
+HEAD = "0003"
 VERSION_TABLE = "schema_version"
 
 # Any number nobody else uses: two processes that upgrade one PostgreSQL database at once wait for each other.
@@ -62,8 +59,6 @@ def upgrade_database(database: Database) -> None:
     """Bring the schema of an open database up to date; see ``upgrade``."""
     if database.file is not None:
         prepare_file(database.file)
-    config = Config()
-    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
     with database.writing() as connection:
         # SQLite holds its write lock from the start of the transaction; what is current is read under the lock.
         if database.file is None:
@@ -73,9 +68,19 @@ def upgrade_database(database: Database) -> None:
         if current == HEAD:
             return
         _refuse_unknown(database.label, current)
-        config.attributes["connection"] = connection
-        command.upgrade(config, HEAD)
+        _migrate(connection)
     log.info("schema_upgraded", database=database.label, before=current, now=HEAD)
+
+
+def _migrate(connection: Connection) -> None:
+    # Imported here: it takes longer than most commands, and nearly all of them find the schema up to date.
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, HEAD)
 
 
 def status_of(database: Database) -> SchemaStatus:
@@ -135,6 +140,8 @@ def _refuse_encoding(label: str, connection: Connection) -> None:
 
 
 def _refuse_unknown(label: str, current: str | None) -> None:
+    from alembic.script import ScriptDirectory  # noqa: PLC0415 - see _migrate.
+
     known = {script.revision for script in ScriptDirectory(str(migrations_folder())).walk_revisions()}
     if current is not None and current not in known:
         raise ConfigurationError(

@@ -227,6 +227,8 @@ cursors = Table(
     Column("folder", ExactText, primary_key=True),
     Column("uidvalidity", BigInteger, nullable=False),
     Column("high_water", BigInteger, nullable=False),
+    # CONDSTORE (RFC 7162): the MODSEQ up to which changes were seen; NULL where the server has none.
+    Column("highest_modseq", BigInteger),
 )
 
 mailbox_states = Table(
@@ -277,4 +279,21 @@ past_events = Table(
     Column("recorded_at", UtcDateTime, nullable=False, index=True),
     Column("replaced_at", UtcDateTime, nullable=False),
     sqlite_autoincrement=True,
+)
+
+# Logins a person went through, and refresh tokens: ``sealed`` is encrypted. A row is claimed (``lease_owner``) by who
+# asks the token end-point; ``version`` counts its changes, so that nobody overwrites a later one.
+credentials = Table(
+    "credentials",
+    metadata,
+    Column("name", ExactText, primary_key=True),
+    Column("sealed", Text),
+    Column("version", Integer, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("lease_owner", String(64)),
+    Column("lease_until", UtcDateTime),
+    Column("retry_at", UtcDateTime),
+    Column("failure", String(2000)),
+    Column("failure_permanent", Boolean, nullable=False),
 )
