@@ -4,6 +4,7 @@
 
     BouncepollError
     ├── ConfigurationError    the configuration is wrong: exit status 2, nothing was done
+    │   └── FolderMissing         a polled folder does not exist; the others can be read
     ├── UsageError            the command line, or a request, is wrong: exit status 2, nothing was done
     ├── TransientError        may work later: the work in hand is given up, nothing is lost, the next run repeats it
     │   ├── SourceUnavailable     a mailbox cannot be reached, or refused us
@@ -29,6 +30,10 @@ class ConfigurationError(BouncepollError):
         self.faults = faults
 
 
+class FolderMissing(ConfigurationError):
+    """A folder of a mailbox that is to be polled does not exist; its session goes on with the others."""
+
+
 class UsageError(BouncepollError):
     """A request cannot be carried out as it was put (an unknown name, an address in use, a loop)."""
 
@@ -38,7 +43,14 @@ class TransientError(BouncepollError):
 
 
 class SourceUnavailable(TransientError):
-    """The mailbox cannot be reached, does not answer in time, or refused the login."""
+    """The mailbox cannot be reached, does not answer in time, or refused the login.
+
+    ``retry_after_s`` is how long its server wants to be left alone, in seconds; None when it does not say.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class StoreUnavailable(TransientError):

@@ -4,12 +4,13 @@ Each implementation has to pass the contract suite of its port (``tests/contract
 ``bouncepoll.testing``.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from bouncepoll.model.credential import StoredCredential
 from bouncepoll.model.delivery import DeliveryResult, OutboxItem, Outgoing
 from bouncepoll.model.filter import BounceFilter, Route
 from bouncepoll.model.mailbox import Cursor, Disposition, Scan, Unfetched
@@ -28,15 +29,66 @@ class Clock(Protocol):
 
 
 class TokenSource(Protocol):
-    """Gives the secret of a login: a password, or a bearer token."""
+    """Gives the secret of a login: a password, or a bearer token. May be asked from several threads at once."""
+
+    @property
+    def mechanisms(self) -> tuple[str, ...]:
+        """The SASL mechanisms this secret is for, best first; ``bouncepoll.auth.sasl`` speaks them."""
+        ...
 
     def secret(self) -> str:
         """Return the secret as it is valid now; asked for anew at each login.
 
         Raises:
             TransientError: it cannot be had now (a token end-point that does not answer).
-            ConfigurationError: it will never be had (no such file, a command that fails).
+            ConfigurationError: it will never be had (no such file, a command that fails, a grant that was revoked).
         """
+        ...
+
+    def refused(self) -> bool:
+        """Forget the secret, for the server refused it; True when the next ``secret()`` will be another one.
+
+        A login is then worth one more try; not a third.
+        """
+        ...
+
+
+class CredentialStore(Protocol):
+    """What is kept of logins: sealed by whoever calls this. Each method is a transaction of its own.
+
+    Every method may raise ``StoreUnavailable``. Who wants to change a row over a network call claims it first; nothing
+    is locked meanwhile.
+    """
+
+    def get(self, name: str) -> StoredCredential | None:
+        """Return one row, or None."""
+        ...
+
+    def all(self) -> Sequence[StoredCredential]:
+        """Return all rows by name."""
+        ...
+
+    def claim(self, name: str, owner: str, now: datetime, until: datetime) -> bool:
+        """Return whether ``owner`` has the row until then (made where it is missing); False: somebody else has it."""
+        ...
+
+    def release(self, name: str, owner: str) -> None:
+        """Let go of a row that ``owner`` claimed; nothing when it is not theirs any more."""
+        ...
+
+    def save(self, name: str, sealed: str, expires_at: datetime | None, now: datetime, version: int | None) -> bool:
+        """Store a new secret, forget the failure and end the claim; True when that is committed.
+
+        False, and nothing stored, when the row is not of ``version`` any more; None: whatever it is.
+        """
+        ...
+
+    def fail(self, name: str, owner: str, failure: str, retry_at: datetime, *, permanent: bool) -> None:
+        """Remember why a refresh failed, and end the claim of ``owner``; nothing when it is not theirs any more."""
+        ...
+
+    def reseal(self, name: str, before: str, after: str) -> bool:
+        """Replace one sealed text by the same under another key; False when it is another one by now."""
         ...
 
 
@@ -68,10 +120,11 @@ class Source(Protocol):
         """
         ...
 
-    def fetch(self, scan: Scan, uids: Sequence[str]) -> Iterator[RawMessage | Unfetched]:
+    def fetch(self, scan: Scan, uids: Sequence[str], ahead: Sequence[str] = ()) -> Iterator[RawMessage | Unfetched]:
         """Yield one entry for each of ``uids`` (of that scan), in any order: never fewer, never a mail twice.
 
         A mail larger than the source's ``analysis_octets`` comes with its first octets only (``raw.truncated``).
+        ``ahead`` are the mails that will most likely be asked for next: a source may send for them already.
         """
         ...
 
@@ -83,16 +136,51 @@ class Source(Protocol):
         """
         ...
 
-    def settle(self, refs: Sequence[MessageRef], disposition: Disposition) -> Sequence[MessageRef]:
+    def settle(
+        self, refs: Sequence[MessageRef], disposition: Disposition, *, wait: bool = True
+    ) -> Sequence[MessageRef]:
         """Do at the mailbox what ``disposition`` says, and return the mails for which this is now certain.
 
         Called after the commit only. A mail that is gone counts as settled. What is not returned is settled again at
-        the next poll. POP3 ends its session here (deletes apply at QUIT) and opens another when it is next used.
+        the next poll. POP3 ends its session in a call that waits (deletes apply at QUIT), and opens another when it is
+        next used.
+
+        Without ``wait`` a source may only send for it, and return the mails at a later call; a call that waits returns
+        all that are outstanding, and may be given no mails for that.
         """
         ...
 
     def close(self) -> None:
         """Log out and close; never raises, may be called twice."""
+        ...
+
+
+class Watcher(Protocol):
+    """Waits until a mailbox has something new, on a connection of its own; a source may offer one (IMAP IDLE).
+
+    A plug-in of ``bouncepoll.sources`` that has watchers defines ``watch(name, options, tokens) -> Watcher | None``;
+    None: this mailbox is polled only.
+    """
+
+    def open(self) -> bool:
+        """Connect and log in; False where the server cannot tell of new mails.
+
+        Raises:
+            SourceUnavailable: no connection, or no more of them allowed.
+            ConfigurationError: a secret cannot be read, there is no such folder.
+        """
+        ...
+
+    def wait(self, should_stop: Callable[[], bool]) -> bool:
+        """Wait until something may be new (True), or ``should_stop`` says so (False), asked twice a second.
+
+        Raises:
+            SourceUnavailable: the session is over.
+        """
+        ...
+
+    def close(self) -> None:
+        """Log out and close; never raises, takes a moment only, may be called twice."""
         ...
 
 

@@ -31,22 +31,29 @@ class Cursor:
     """How far a folder was read: every mail with a UID up to ``high_water`` is stored (or was gone).
 
     Meaningful under one UIDVALIDITY only. POP3 has no order to rely on: there ``high_water`` stays 0.
+    ``highest_modseq`` is the folder's HIGHESTMODSEQ (RFC 7162) at a time when nothing was left to read in it: as long
+    as the folder still has it, nothing is new. None: it is not known, or something was left.
     """
 
     source: str
     folder: str
     uidvalidity: int | None
     high_water: int = 0
+    highest_modseq: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """The mails of a folder above the high-water mark, oldest first; all of them when the UIDVALIDITY changed."""
+    """The mails of a folder above the high-water mark, oldest first; all of them when the UIDVALIDITY changed.
+
+    ``highest_modseq`` is the folder's HIGHESTMODSEQ before the search; None where the server has none.
+    """
 
     source: str
     folder: str
     uidvalidity: int | None
     uids: tuple[str, ...]
+    highest_modseq: int | None = None
 
     def ref(self, uid: str) -> MessageRef:
         """Return the place of the mail ``uid``."""

@@ -1,9 +1,11 @@
 """A mail as it was fetched, and as it was read."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from bouncepoll.model.fingerprint import fingerprint
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -58,8 +60,7 @@ class Header(NamedTuple):
     value: str
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """One MIME part, in the order of a depth-first walk.
 
     ``path`` counts from ``"1"`` as IMAP does (RFC 9051 section 6.4.5). ``text`` is the decoded content of text/*, of
@@ -72,7 +73,7 @@ class Part:
     charset: str | None
     disposition: str | None
     filename: str | None
-    headers: tuple[Header, ...]
+    headers: Sequence[Header]
     text: str | None
     size_octets: int
     returned: bool = False
@@ -88,9 +89,9 @@ class Message:
     """
 
     raw: RawMessage
-    headers: tuple[Header, ...]
+    headers: Sequence[Header]
     parts: tuple[Part, ...]
-    returned_headers: tuple[Header, ...]
+    returned_headers: Sequence[Header]
     defects: tuple[str, ...]
     fingerprint: str
     index: Mapping[str, str] | None = field(default=None, repr=False, compare=False)
@@ -100,13 +101,23 @@ class Message:
         if self.index is None:
             object.__setattr__(self, "index", first_values(self.headers))
 
+    if not TYPE_CHECKING:  # or every misspelt attribute would have a type
+
+        def __getattr__(self, name: str) -> str:
+            # Only called for what was not set, see ``read_message``. Threads that meet here compute the same.
+            if name != "fingerprint":
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+            texts = [part.text for part in self.parts if part.text and not part.returned]
+            object.__setattr__(self, name, fingerprint(self.index, texts))
+            return self.fingerprint
+
     def header(self, name: str) -> str | None:
         """Return the value of the first field called ``name``, in any case, or None."""
         return self.index.get(name.casefold()) if self.index else None
 
     def header_values(self, name: str) -> Iterator[str]:
         """Yield the values of all fields called ``name``, in any case, first to last."""
-        return values_of(self.headers, name)
+        return values_of(self.headers, name) if self.index and name.casefold() in self.index else iter(())
 
     @property
     def message_id(self) -> str | None:
@@ -127,12 +138,35 @@ class Message:
         return None
 
 
-def first_values(headers: tuple[Header, ...]) -> dict[str, str]:
+def read_message(
+    raw: RawMessage,
+    headers: Sequence[Header],
+    parts: tuple[Part, ...],
+    returned_headers: Sequence[Header],
+    defects: tuple[str, ...],
+    index: Mapping[str, str],
+) -> Message:
+    """Return a message whose fingerprint is computed when it is first asked for; ``index`` is that of ``headers``.
+
+    A mail that is only classified, or classified again, needs none.
+    """
+    message = object.__new__(Message)
+    put = object.__setattr__
+    put(message, "raw", raw)
+    put(message, "headers", headers)
+    put(message, "parts", parts)
+    put(message, "returned_headers", returned_headers)
+    put(message, "defects", defects)
+    put(message, "index", index)
+    return message
+
+
+def first_values(headers: Sequence[Header]) -> dict[str, str]:
     """Return the value of the first field of each name; the names are casefolded."""
     return {name.casefold(): value for name, value in reversed(headers)}
 
 
-def values_of(headers: tuple[Header, ...], name: str) -> Iterator[str]:
+def values_of(headers: Iterable[Header], name: str) -> Iterator[str]:
     """Yield the values of the fields of ``headers`` called ``name``, in any case, first to last."""
     wanted = name.casefold()
     return (header.value for header in headers if header.name.casefold() == wanted)

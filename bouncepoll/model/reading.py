@@ -1,6 +1,7 @@
 """A mail prepared for the detectors."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from bouncepoll.model.message import Message
 
@@ -13,6 +14,7 @@ class Reading:
     returned mail. ``returned_text`` is the returned mail that stands in the same text (never matched by a rule, for
     nobody who handled this mail wrote it), ``""`` when there is none. ``where`` names the part the text was read from
     (``"part 1"``). ``sender`` is the bare address of From in lower case, ``""`` when there is none.
+    ``known`` is a place for what was found out about this mail and will be asked for again, by a name of the finder's.
     """
 
     message: Message
@@ -21,3 +23,8 @@ class Reading:
     where: str
     subject: str
     sender: str
+    known: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def has(self, names: frozenset[str]) -> bool:
+        """Whether the mail has a header field of one of these names (in lower case)."""
+        return not names.isdisjoint(self.message.index or ())

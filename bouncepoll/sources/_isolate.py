@@ -55,7 +55,10 @@ class Session(Protocol):
 class Isolation:
     """One ``fetch``: yields exactly one entry a UID."""
 
-    def __init__(self, session: Session, scan: Scan, uids: Sequence[str], batch: int) -> None:
+    def __init__(
+        self, session: Session, scan: Scan, uids: Sequence[str], batch: int, *, came_any: bool = False
+    ) -> None:
+        """``came_any``: the server is known to hand out mails."""
         self._session = session
         self._scan = scan
         asked = list(dict.fromkeys(uids))
@@ -63,7 +66,7 @@ class Isolation:
         self._failures: Counter[str] = Counter()
         self._reconnects = 0
         self._given_up: list[Unfetched] = []
-        self._came_any = False
+        self._came_any = came_any
 
     def __iter__(self) -> Iterator[RawMessage | Unfetched]:
         """Yield the entries.

@@ -1,48 +1,79 @@
-"""The options IMAP and POP3 mailboxes share."""
+"""The options mailboxes share: those of every mailbox, and those of one at a server."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BeforeValidator, Field, InstanceOf, PlainSerializer, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    InstanceOf,
+    PlainSerializer,
+    SecretStr,
+    WithJsonSchema,
+    model_validator,
+)
 
+from bouncepoll.auth import Auth
 from bouncepoll.model.mailbox import Disposition, DoneAction
-from bouncepoll.options import Octets, Options, PasswordOptions, Seconds
+from bouncepoll.options import Octets, Options, Seconds
+from bouncepoll.sources._presets import Quirks, Security, Word, filled
+from bouncepoll.sources._proxy import check_proxy
+
+__all__ = ["MailboxOptions", "OnDone", "ReadingOptions", "Security", "folder_name"]
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _MAX_FOLDER_CHARACTERS = 255
 
-#: How the connection is protected.
-Security: TypeAlias = Literal["tls", "starttls", "insecure-loopback"]
+
+def _proxy(url: SecretStr) -> SecretStr:
+    check_proxy(url.get_secret_value())
+    return url
 
 
-class PasswordAuth(PasswordOptions):
-    """Login with a password."""
+class ReadingOptions(Options):
+    """How much of a mailbox is read at once; what every mailbox has, at a server or not."""
 
-    kind: Literal["password"] = Field("password", description="How to log in: `password`.")
+    analysis_octets: Octets = Field(
+        256 * 1024,
+        ge=1024,
+        le=16 * 1024**2,
+        description="How much of a mail is fetched to analyse it, in octets; the rest only when it is forwarded.",
+    )
+    max_octets: Octets = Field(
+        50 * 1024**2,
+        ge=1024,
+        le=1024**3,
+        description="The largest mail that is fetched whole to be forwarded, in octets; a larger one is quarantined.",
+    )
+    batch: int = Field(
+        100, ge=1, le=500, description="How many mails are fetched at once and stored in one transaction."
+    )
 
     @model_validator(mode="after")
-    def _password_given(self) -> Self:
-        if not self.has_password:
-            raise ValueError("no password; set one of password, password_file, password_command")
+    def _limits_in_order(self) -> Self:
+        if self.max_octets < self.analysis_octets:
+            raise ValueError("max_octets must not be smaller than analysis_octets")
         return self
 
 
-#: How to log in. A further kind is a further model with its own ``kind`` and a ``secret()``; the alias then becomes a
-#: union discriminated by ``kind``.
-Auth: TypeAlias = PasswordAuth
-
-
-class MailboxOptions(Options):
-    """Where a mailbox is, how to log in, and how much of it is read at once."""
+class MailboxOptions(ReadingOptions):
+    """Where a mailbox is at a server, how to log in, and how much of it is read at once."""
 
     default_ports: ClassVar[Mapping[Security, int]] = {}
 
+    provider: Word | None = Field(
+        None,
+        description="Whose mailbox it is, such as `gmail` (`bouncepoll mailbox presets` lists them): fills the keys "
+        "left out here, each of which can be set to something else.",
+    )
     host: str = Field(
         min_length=1,
         max_length=253,
         pattern=r"^[^\s\x00-\x1f\x7f]+$",
-        description="Host name of the mail server; its certificate has to bear this name.",
+        description="Host name of the mail server; its certificate has to bear this name. Not needed with a provider "
+        "that has one.",
     )
     port: int | None = Field(
         None,
@@ -64,32 +95,52 @@ class MailboxOptions(Options):
         min_length=1, max_length=320, pattern=r"^[^\x00-\x1f\x7f]+$", description="Login name at the server."
     )
     auth: Auth = Field(description="How to log in.")
+    oauth: Word | None = Field(
+        None,
+        description="Whose OAuth 2 end-points the account has: `google`, `microsoft` or `fastmail`; filled by the "
+        "provider.",
+    )
+    mechanisms: tuple[Word, ...] = Field(
+        (),
+        max_length=20,
+        description="SASL mechanisms to log in with, best first; by default those the kind of `auth` is for.",
+    )
+    proxy: Annotated[SecretStr, AfterValidator(_proxy)] | None = Field(
+        None,
+        description="The proxy to connect through: `socks5://HOST:PORT` (it resolves the host name) or "
+        "`http://HOST:PORT` (CONNECT); `USER:PASSWORD@` before the host logs in there. Not shown, as it may hold a "
+        "password.",
+    )
     timeout: Seconds = Field(
         60.0, gt=0, le=3600, description="Longest wait for the server to connect or to send anything, in seconds."
     )
-    analysis_octets: Octets = Field(
-        256 * 1024,
-        ge=1024,
-        le=16 * 1024**2,
-        description="How much of a mail is fetched to analyse it, in octets; the rest only when it is forwarded.",
+    max_connections: int = Field(
+        5,
+        ge=1,
+        le=100,
+        description="How many connections may be open to this account at once, over all mailboxes of it.",
     )
-    max_octets: Octets = Field(
-        50 * 1024**2,
-        ge=1024,
-        le=1024**3,
-        description="The largest mail that is fetched whole to be forwarded, in octets; a larger one is quarantined.",
+    idle: Seconds = Field(
+        25 * 60.0,
+        le=29 * 60,
+        description="How long one IDLE lasts before it is renewed; `0s`: no IDLE, only polling. IMAP only.",
     )
-    batch: int = Field(
-        100, ge=1, le=500, description="How many mails are fetched at once and stored in one transaction."
-    )
+    quirks: Quirks = Field(default_factory=Quirks, description="Where the server is not what its RFCs say.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        protocol = values.get("protocol", cls.model_fields["protocol"].default)
+        keys = frozenset(field.alias or name for name, field in cls.model_fields.items())
+        return filled(values, str(protocol), keys)
 
     @model_validator(mode="after")
     def _plain_text_on_loopback_only(self) -> Self:
         if self.security == "insecure-loopback" and self.host.lower() not in _LOOPBACK:
             allowed = ", ".join(sorted(_LOOPBACK))
             raise ValueError(f"security 'insecure-loopback' is only for host {allowed}; use 'tls' or 'starttls'")
-        if self.max_octets < self.analysis_octets:
-            raise ValueError("max_octets must not be smaller than analysis_octets")
         return self
 
     @property

@@ -1,41 +1,52 @@
 """What the network does to a session, in words: TLS, and every way a connection can fail."""
 
 import base64
-import re
 import socket
 import ssl
 from pathlib import Path
 
 from bouncepoll.errors import ConfigurationError, SourceUnavailable
+from bouncepoll.sources import _throttle
 from bouncepoll.sources._options import MailboxOptions
+from bouncepoll.sources._proxy import ProxyFailed
 
 _MAX_SAID_CHARACTERS = 200
 _HOST_NAME_MISMATCH = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL
 _EXPIRED = 10  # X509_V_ERR_CERT_HAS_EXPIRED of OpenSSL
-# The whole server is busy, whatever is asked of it. "Request is throttled. Suggested Backoff Time" is Exchange Online.
-_BUSY = re.compile(r"\[LIMIT\]|throttl|back-?off|too many|server (is )?(too )?busy", re.IGNORECASE)
-# RFC 5530 section 3, RFC 3206 section 4 and RFC 2449 section 8.1: it may work later.
-_TEMPORARY = re.compile(r"\[(UNAVAILABLE|INUSE|IN-USE|SYS/TEMP|LOGIN-DELAY)\b|try again|temporar", re.IGNORECASE)
 # So much of a secret in a row is an echo; less stands in any sentence.
 _ECHO_CHARACTERS = 6
 
 
-class Dropped(Exception):
+class _Said(Exception):
+    """Something a server said; the text is the server's."""
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """How long the server wants to be left alone, in seconds; None when it does not say."""
+        return _throttle.rest_s(str(self))
+
+
+class Dropped(_Said):
     """The connection is over: closed, timed out, or the server broke the protocol."""
 
 
-class Refused(Exception):
+class Refused(_Said):
     """The server understood and said no; the connection is still good. The text is the server's."""
 
     @property
     def busy(self) -> bool:
         """Whether the server refuses everything for a while."""
-        return bool(_BUSY.search(str(self)))
+        return _throttle.busy(str(self))
 
     @property
     def temporary(self) -> bool:
         """Whether the server says that it may work later."""
-        return bool(_TEMPORARY.search(str(self)))
+        return _throttle.temporary(str(self))
+
+    @property
+    def over_quota(self) -> bool:
+        """Whether a folder is full."""
+        return _throttle.over_quota(str(self))
 
 
 def tls_context(ca_file: Path | None) -> ssl.SSLContext:
@@ -82,7 +93,8 @@ def login_refused(name: str, options: MailboxOptions, exc: BaseException, secret
     if answer.temporary or answer.busy:
         return SourceUnavailable(
             f"{name}: {options.address}: the server does not let {options.username} in for now ({quoted}); "
-            "the next poll tries again; if that stays so, poll less often and look who else reads this mailbox"
+            "the next poll tries again; if that stays so, poll less often and look who else reads this mailbox",
+            retry_after_s=answer.retry_after_s,
         )
     return SourceUnavailable(
         f"{name}: {options.address}: the server refused the login of {options.username} ({quoted}); "
@@ -112,7 +124,16 @@ def _echoes(answer: str, options: MailboxOptions, secret: str) -> bool:
 
 def no_connection(name: str, options: MailboxOptions, exc: BaseException) -> SourceUnavailable:
     """Return the error for a connection that could not be set up; it says what to check."""
-    return SourceUnavailable(f"{name}: {options.address}: {_why(options, exc)}")
+    rest_s = None if isinstance(exc, OSError) else _throttle.rest_s(said(exc))
+    return SourceUnavailable(f"{name}: {options.address}: {_why(options, exc)}", retry_after_s=rest_s)
+
+
+def session_failed(name: str, folder: str, options: MailboxOptions, exc: Dropped | Refused) -> SourceUnavailable:
+    """Return the error for a session that cannot go on; it says what to do where that is known."""
+    mend = _throttle.mend(str(exc))
+    return SourceUnavailable(
+        f"{name}/{folder}: {options.address}: {exc}" + (f"; {mend}" if mend else ""), retry_after_s=exc.retry_after_s
+    )
 
 
 def broken(options: MailboxOptions, exc: BaseException) -> Dropped:
@@ -128,6 +149,8 @@ def _why(options: MailboxOptions, exc: BaseException) -> str:
     if isinstance(exc, ssl.SSLCertVerificationError):
         return _why_not_trusted(exc)
     match exc:
+        case ProxyFailed():
+            found, check = str(exc.strerror), "proxy"
         case ssl.SSLError():
             found, check = f"TLS failed ({exc.reason or type(exc).__name__})", "port and security"
         case socket.gaierror():

@@ -6,7 +6,19 @@ Each passes the contract suite of its port (``tests/contracts``).
 from bouncepoll.testing.archive import ArchivedMail, FakeArchive
 from bouncepoll.testing.backend import FakeBackend
 from bouncepoll.testing.clock import FakeClock
+from bouncepoll.testing.credentials import FakeCredentialStore
 from bouncepoll.testing.source import FakeSource
 from bouncepoll.testing.store import FakeOutbox, FakeStore
+from bouncepoll.testing.tokens import FakeTokens
 
-__all__ = ["ArchivedMail", "FakeArchive", "FakeBackend", "FakeClock", "FakeOutbox", "FakeSource", "FakeStore"]
+__all__ = [
+    "ArchivedMail",
+    "FakeArchive",
+    "FakeBackend",
+    "FakeClock",
+    "FakeCredentialStore",
+    "FakeOutbox",
+    "FakeSource",
+    "FakeStore",
+    "FakeTokens",
+]

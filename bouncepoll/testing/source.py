@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from bouncepoll.errors import ConfigurationError, MessageUnreadable, SourceUnavailable
+from bouncepoll.errors import FolderMissing, MessageUnreadable, SourceUnavailable
 from bouncepoll.model.mailbox import Cursor, Disposition, DoneAction, Scan, Unfetched
 from bouncepoll.model.message import MessageRef, RawMessage
 
@@ -52,25 +52,27 @@ class FakeSource:
         self.unfetchable: set[int] = set()
         self.fail: Callable[[str], None] = lambda _step: None
         self.is_open = False
+        self._unanswered: tuple[MessageRef, ...] = ()
         self._analysis_octets = analysis_octets
         self._max_octets = max_octets
 
     def open(self) -> None:
         """Start a session."""
         self.fail("open")
+        self._unanswered = ()
         self.is_open = True
 
     def scan(self, folder: str, cursor: Cursor | None) -> Scan:
         """List the mails above the cursor."""
         self._step("scan")
         if folder not in self.mailbox:
-            raise ConfigurationError(f"mailboxes.{self.name}.folders: there is no folder {folder!r}; create it")
+            raise FolderMissing(f"mailboxes.{self.name}.folders: there is no folder {folder!r}; create it")
         box = self.mailbox[folder]
         fresh = cursor is None or cursor.uidvalidity != box.uidvalidity
         above = 0 if cursor is None or fresh else cursor.high_water
         return Scan(self.name, folder, box.uidvalidity, tuple(str(uid) for uid in sorted(box.mails) if uid > above))
 
-    def fetch(self, scan: Scan, uids: Sequence[str]) -> Iterator[RawMessage | Unfetched]:
+    def fetch(self, scan: Scan, uids: Sequence[str], ahead: Sequence[str] = ()) -> Iterator[RawMessage | Unfetched]:
         """Yield one entry a UID."""
         for uid in dict.fromkeys(uids):
             self._step("fetch")
@@ -98,8 +100,10 @@ class FakeSource:
             raise MessageUnreadable(f"{raw.ref}: {len(octets)} octets are more than max_octets ({self._max_octets})")
         return replace(raw, octets=octets, size_octets=len(octets))
 
-    def settle(self, refs: Sequence[MessageRef], disposition: Disposition) -> Sequence[MessageRef]:
-        """Move, delete or flag the mails."""
+    def settle(
+        self, refs: Sequence[MessageRef], disposition: Disposition, *, wait: bool = True
+    ) -> Sequence[MessageRef]:
+        """Move, delete or flag the mails; without ``wait`` the answer comes at the next call."""
         self._step("settle")
         for ref in refs:
             box = self.mailbox.get(ref.folder, FakeFolder(uidvalidity=0))
@@ -113,7 +117,10 @@ class FakeSource:
                 if disposition.folder:
                     self.mailbox.setdefault(disposition.folder, FakeFolder()).append(octets)
         self.fail("settled")
-        return tuple(refs)
+        # Like a server whose answer is on its way: the mails are told of at the next call.
+        certain = (*self._unanswered, *(refs if wait else ()))
+        self._unanswered = () if wait else tuple(refs)
+        return certain
 
     def close(self) -> None:
         """End the session."""

@@ -1,8 +1,9 @@
-"""What every ``Source`` has to do, over the fake and over IMAP and POP3 on a real Dovecot."""
+"""What every ``Source`` has to do, over the fake, files, and IMAP and POP3 on a real Dovecot."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import TypeAlias
 
 import pytest
@@ -11,7 +12,15 @@ from bouncepoll.errors import ConfigurationError, MessageUnreadable, SourceUnava
 from bouncepoll.model.mailbox import Cursor, Disposition, DoneAction, Unfetched
 from bouncepoll.model.message import RawMessage
 from bouncepoll.ports import Source
-from tests.contracts.mailboxes import ANALYSIS_OCTETS, MAX_OCTETS, DovecotMailbox, FakeMailbox, Mailbox
+from tests.contracts.mailboxes import (
+    ANALYSIS_OCTETS,
+    MAX_OCTETS,
+    DovecotMailbox,
+    FakeMailbox,
+    Mailbox,
+    MaildirMailbox,
+    MboxMailbox,
+)
 
 DELETE = Disposition(DoneAction.DELETE)
 LEAVE = Disposition(DoneAction.LEAVE)
@@ -19,11 +28,36 @@ LEAVE = Disposition(DoneAction.LEAVE)
 SERVER = [pytest.mark.server, pytest.mark.xdist_group("dovecot")]
 
 
-@pytest.fixture(params=["fake", pytest.param("imap", marks=SERVER), pytest.param("pop3", marks=SERVER)])
-def mailbox(request: pytest.FixtureRequest) -> Mailbox:
-    if request.param == "fake":
-        return FakeMailbox()
-    return DovecotMailbox(request.getfixturevalue("dovecot"), request.param)
+SERVERS = [pytest.param("imap", marks=SERVER), pytest.param("pop3", marks=SERVER)]
+
+
+def mailbox_of(kind: str, request: pytest.FixtureRequest, folder: Path) -> Mailbox:
+    match kind:
+        case "fake":
+            return FakeMailbox()
+        case "maildir":
+            return MaildirMailbox(folder / "Maildir")
+        case "mbox":
+            return MboxMailbox(folder / "mbox")
+        case _:
+            return DovecotMailbox(request.getfixturevalue("dovecot"), kind)
+
+
+@pytest.fixture(params=["fake", "maildir", "mbox", *SERVERS])
+def mailbox(request: pytest.FixtureRequest, tmp_path: Path) -> Mailbox:
+    return mailbox_of(request.param, request, tmp_path)
+
+
+@pytest.fixture(params=["fake", "maildir", *SERVERS])
+def deletable(request: pytest.FixtureRequest, tmp_path: Path) -> Mailbox:
+    """Return a mailbox whose mails can be deleted."""
+    return mailbox_of(request.param, request, tmp_path)
+
+
+@pytest.fixture(params=["fake", "mbox", pytest.param("imap", marks=SERVER)])
+def counted_mailbox(request: pytest.FixtureRequest, tmp_path: Path) -> Mailbox:
+    """Return a mailbox whose UIDs ascend, under a UIDVALIDITY."""
+    return mailbox_of(request.param, request, tmp_path)
 
 
 @pytest.fixture(params=["fake", pytest.param("imap", marks=SERVER)])
@@ -114,26 +148,26 @@ def test_fetching_after_settling_changes_nothing_either(folder_mailbox: Mailbox,
     assert ["\\Seen" in flags for flags in folder_mailbox.flags("INBOX")] == [True, False, False]
 
 
-def test_only_mails_above_the_cursor_are_listed(folder_mailbox: Mailbox, opened: Opener) -> None:
-    folder_mailbox.append("INBOX", [mail(i) for i in range(5)])
-    source = opened(folder_mailbox)
+def test_only_mails_above_the_cursor_are_listed(counted_mailbox: Mailbox, opened: Opener) -> None:
+    counted_mailbox.append("INBOX", [mail(i) for i in range(5)])
+    source = opened(counted_mailbox)
     first = source.scan("INBOX", None)
     cursor = Cursor("news", "INBOX", first.uidvalidity, int(first.uids[2]))
     assert source.scan("INBOX", cursor).uids == first.uids[3:]
     # n:* names the last mail even when its UID is below n.
     last = replace(cursor, high_water=int(first.uids[-1]))
     assert source.scan("INBOX", last).uids == ()
-    folder_mailbox.append("INBOX", [mail("new")])
+    counted_mailbox.append("INBOX", [mail("new")])
     assert [raw.octets for raw in fetched(source, last)] == [mail("new")]
 
 
-def test_another_uidvalidity_lists_everything(folder_mailbox: Mailbox) -> None:
-    folder_mailbox.append("INBOX", [mail(i) for i in range(3)])
-    source = folder_mailbox.source("INBOX")
+def test_another_uidvalidity_lists_everything(counted_mailbox: Mailbox) -> None:
+    counted_mailbox.append("INBOX", [mail(i) for i in range(3)])
+    source = counted_mailbox.source("INBOX")
     source.open()
     old = source.scan("INBOX", None)
     source.close()
-    folder_mailbox.reset_uidvalidity("INBOX")
+    counted_mailbox.reset_uidvalidity("INBOX")
     source.open()
     new = source.scan("INBOX", Cursor("news", "INBOX", old.uidvalidity, int(old.uids[-1])))
     assert new.uidvalidity != old.uidvalidity
@@ -168,9 +202,9 @@ def test_a_missing_folder_is_a_fault_of_the_configuration(mailbox: Mailbox, open
         source.scan("Nowhere", None)
 
 
-def test_one_entry_comes_for_each_uid_also_for_mails_that_vanished(mailbox: Mailbox) -> None:
-    mailbox.append("INBOX", [mail(i) for i in range(4)])
-    source = mailbox.source("INBOX")
+def test_one_entry_comes_for_each_uid_also_for_mails_that_vanished(deletable: Mailbox) -> None:
+    deletable.append("INBOX", [mail(i) for i in range(4)])
+    source = deletable.source("INBOX")
     source.open()
     scan = source.scan("INBOX", None)
     source.settle([scan.ref(scan.uids[1])], DELETE)
@@ -216,9 +250,9 @@ def test_a_mail_above_the_limit_is_not_completed(mailbox: Mailbox, opened: Opene
     assert [raw.ref for raw in fetched(source)] == [raw.ref for raw in mails]
 
 
-def test_a_mail_that_vanished_is_not_completed(mailbox: Mailbox) -> None:
-    mailbox.append("INBOX", [large(MAX_OCTETS // 2)])
-    source = mailbox.source("INBOX")
+def test_a_mail_that_vanished_is_not_completed(deletable: Mailbox) -> None:
+    deletable.append("INBOX", [large(MAX_OCTETS // 2)])
+    source = deletable.source("INBOX")
     source.open()
     (raw,) = fetched(source)
     source.settle([raw.ref], DELETE)
@@ -227,9 +261,9 @@ def test_a_mail_that_vanished_is_not_completed(mailbox: Mailbox) -> None:
     source.close()
 
 
-def test_settled_mails_are_deleted_and_others_stay(mailbox: Mailbox) -> None:
-    mailbox.append("INBOX", [mail(i) for i in range(5)])
-    source = mailbox.source("INBOX")
+def test_settled_mails_are_deleted_and_others_stay(deletable: Mailbox) -> None:
+    deletable.append("INBOX", [mail(i) for i in range(5)])
+    source = deletable.source("INBOX")
     source.open()
     mails = fetched(source)
     refs = [mails[1].ref, mails[3].ref]
@@ -240,21 +274,56 @@ def test_settled_mails_are_deleted_and_others_stay(mailbox: Mailbox) -> None:
     # The session can be used on.
     assert [raw.octets for raw in fetched(source)] == [mail(2), mail(4)]
     source.close()
-    assert mailbox.mails("INBOX") == [mail(2), mail(4)]
+    assert deletable.mails("INBOX") == [mail(2), mail(4)]
+
+
+def test_what_is_not_waited_for_is_returned_by_the_call_that_waits(deletable: Mailbox, opened: Opener) -> None:
+    deletable.append("INBOX", [mail(i) for i in range(5)])
+    source = opened(deletable)
+    refs = [raw.ref for raw in fetched(source)]
+    certain = [
+        *source.settle(refs[:2], DELETE, wait=False),
+        *source.settle(refs[2:3], DELETE, wait=False),
+        *source.settle((), DELETE),
+    ]
+    assert sorted(certain) == sorted(refs[:3])
+    assert list(source.settle((), DELETE)) == []
+    assert [raw.octets for raw in fetched(source)] == [mail(3), mail(4)]
+    source.close()
+    assert deletable.mails("INBOX") == [mail(3), mail(4)]
+
+
+def test_mails_sent_for_ahead_come_when_they_are_asked_for(deletable: Mailbox, opened: Opener) -> None:
+    wanted = [mail(i, "x" * (i * 50)) for i in range(30)]
+    deletable.append("INBOX", wanted)
+    source = opened(deletable)
+    scan = source.scan("INBOX", None)
+    batches = [scan.uids[:10], scan.uids[10:20], scan.uids[20:]]
+    found: dict[str, bytes] = {}
+    for uids, ahead in zip(batches, [*batches[1:], ()], strict=True):
+        answers = [answer for answer in source.fetch(scan, uids, ahead) if isinstance(answer, RawMessage)]
+        assert sorted(raw.ref.uid for raw in answers) == sorted(uids)
+        found |= {raw.ref.uid: raw.octets for raw in answers}
+        source.settle([raw.ref for raw in answers[:5]], DELETE, wait=False)
+    assert [found[uid] for uid in scan.uids] == wanted
+    # What was said to come next need not be asked for; another mail may be, and the session still ends well.
+    list(source.fetch(scan, scan.uids[5:6], scan.uids[6:7]))
+    source.settle((), DELETE)
+    assert len(fetched(source)) == 15
 
 
 def test_leave_leaves(mailbox: Mailbox, opened: Opener) -> None:
     mailbox.append("INBOX", [mail(1)])
     source = opened(mailbox)
-    flags = mailbox.flags("INBOX")
+    flags, mails = mailbox.flags("INBOX"), mailbox.mails("INBOX")
     refs = [raw.ref for raw in fetched(source)]
     assert list(source.settle(refs, LEAVE)) == refs
     assert mailbox.flags("INBOX") == flags
-    assert mailbox.mails("INBOX") == [mail(1)]
+    assert mailbox.mails("INBOX") == mails
 
 
-def test_settling_nothing_is_nothing(mailbox: Mailbox, opened: Opener) -> None:
-    source = opened(mailbox)
+def test_settling_nothing_is_nothing(deletable: Mailbox, opened: Opener) -> None:
+    source = opened(deletable)
     assert list(source.settle([], DELETE)) == []
 
 
@@ -306,13 +375,13 @@ def test_a_source_can_be_opened_again_and_closed_twice(mailbox: Mailbox) -> None
     source.close()
 
 
-def test_mails_removed_by_others_are_gone(mailbox: Mailbox) -> None:
-    mailbox.append("INBOX", [mail(1), large(MAX_OCTETS // 2)])
-    source = mailbox.source("INBOX")
+def test_mails_removed_by_others_are_gone(deletable: Mailbox) -> None:
+    deletable.append("INBOX", [mail(1), large(MAX_OCTETS // 2)])
+    source = deletable.source("INBOX")
     source.open()
     mails = fetched(source)
     source.close()
-    mailbox.remove_all("INBOX")
+    deletable.remove_all("INBOX")
     source.open()
     scan = source.scan("INBOX", None)
     assert scan.uids == ()

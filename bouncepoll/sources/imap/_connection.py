@@ -1,373 +1,345 @@
-"""One IMAP connection: imapclient with every answer bounded and every failure named.
+"""A logged-in IMAP connection: folders, searches, and what settles mails.
 
-Nothing but ``Refused``, ``Dropped`` and ``SourceUnavailable`` comes out of here.
+Nothing but ``Refused``, ``Dropped``, ``SourceUnavailable`` and ``ConfigurationError`` comes out of here.
 """
 
-import imaplib
 import re
-import socket
-import ssl
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
-from imapclient import IMAPClient
-from imapclient.datetime_util import parse_to_datetime
+import structlog
+from imapclient import imap_utf7
 from imapclient.response_parser import parse_response
 
-from bouncepoll.errors import ConfigurationError, SourceUnavailable
+from bouncepoll.errors import SourceUnavailable
+from bouncepoll.ports import TokenSource
+from bouncepoll.sources import _budget
 from bouncepoll.sources._options import MailboxOptions
-from bouncepoll.sources._transport import (
-    Dropped,
-    Refused,
-    broken,
-    checked_secret,
-    login_broken,
-    login_refused,
-    no_connection,
-    said,
-    tls_context,
-)
+from bouncepoll.sources._transport import Refused, broken
+from bouncepoll.sources.imap._answers import LARGEST_UID, Fetched, searched, uid_set
+from bouncepoll.sources.imap._dialogue import FAILURES, Command, Fetching
+from bouncepoll.sources.imap._login import connect, login, quoted
 
-# imaplib and imapclient raise the last five when an answer makes no sense to them.
-_FAILURES = (imaplib.IMAP4.error, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
-_ANSWER_OCTETS = 4 * 1024**2
-_OVERHEAD_OCTETS = 2048
-_LARGEST_UID = 2**32 - 1
-# A UID has at most ten digits and a space: so a SEARCH answer stays below the 1,000,000 octets imaplib reads as a line.
-_SEARCH_WINDOW = 50_000
-_ATOM = re.compile(r"[A-Za-z0-9!#$&'+,\-./:;<=>?@^_`|~]+")
+log = structlog.get_logger()
 
-
-class Fetched(NamedTuple):
-    """One answer to FETCH; ``size_octets`` is what the server says, and servers are sometimes wrong."""
-
-    octets: bytes
-    size_octets: int
-    internal_date: datetime | None
+_MAX_PAGES = 100_000
+_LARGEST_MODSEQ = 2**63 - 1  # RFC 7162 section 7.
+_LOGOUT_S = 5.0
+_SELECT_NUMBERS = {
+    "uidvalidity": re.compile(rb"\* OK \[UIDVALIDITY (\d{1,20})\]", re.IGNORECASE),
+    "uidnext": re.compile(rb"\* OK \[UIDNEXT (\d{1,20})\]", re.IGNORECASE),
+    "highest_modseq": re.compile(rb"\* OK \[HIGHESTMODSEQ (\d{1,20})\]", re.IGNORECASE),
+    "exists": re.compile(rb"\* (\d{1,20}) EXISTS", re.IGNORECASE),
+}
+_MESSAGE_LIMIT = re.compile(r"MESSAGELIMIT=(\d{1,9})")
 
 
 class Selected(NamedTuple):
-    """The folder in use."""
+    """The folder in use; ``uidnext`` and ``highest_modseq`` (RFC 7162) are None where the server does not tell."""
 
     folder: str
     writable: bool
     uidvalidity: int
     exists: int
-
-
-class _BoundedIMAP4(imaplib.IMAP4):
-    """imaplib reads literals of any announced size, and any number of lines; here each command has an allowance."""
-
-    def __init__(self, options: MailboxOptions, context: ssl.SSLContext | None) -> None:
-        self._context = context
-        self._allowance_octets = _ANSWER_OCTETS
-        super().__init__(options.host, options.tcp_port, options.timeout)
-
-    def _create_socket(self, timeout: float | None) -> Any:
-        sock = super()._create_socket(timeout)  # type: ignore[misc]
-        # imapclient sends a command and its line end apart: without this each waits for the other side's delayed ACK.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self._context is None:
-            return sock
-        return self._context.wrap_socket(sock, server_hostname=self.host)
-
-    def allow(self, octets: int) -> None:
-        """Begin a command: its answer may have so many octets. Unsolicited answers to earlier ones are dropped."""
-        self._allowance_octets = octets
-        self.untagged_responses.clear()
-
-    def read(self, size: int) -> bytes:
-        self._spend(size)
-        octets = super().read(size)
-        if len(octets) < size:
-            raise self.abort("the connection was closed within a literal")
-        return octets
-
-    def readline(self) -> bytes:
-        try:
-            line = super().readline()
-        except self.abort:
-            raise
-        except self.error as exc:
-            raise self.abort("a line of its answer does not end") from exc
-        self._spend(len(line))
-        return line
-
-    def _spend(self, octets: int) -> None:
-        if octets > self._allowance_octets:
-            raise self.abort(f"its answer is too large: {octets} octets where {self._allowance_octets} are left")
-        self._allowance_octets -= octets
-
-
-class _Client(IMAPClient):
-    """imapclient over ``_BoundedIMAP4``, without the debug log that formats every mail."""
-
-    _imap: _BoundedIMAP4
-
-    def __init__(self, options: MailboxOptions, context: ssl.SSLContext | None) -> None:
-        self._options = options
-        implicit = options.security == "tls"
-        super().__init__(options.host, options.tcp_port, ssl=implicit, ssl_context=context, timeout=options.timeout)
-        self.normalise_times = False
-        self._imap.debug = 0
-
-    def _create_IMAP4(self) -> _BoundedIMAP4:  # noqa: N802 - imapclient's name.
-        return _BoundedIMAP4(self._options, self.ssl_context if self.ssl else None)
-
-    def allow(self, octets: int) -> None:
-        self._imap.allow(octets)
-
-    def uid_fetch(self, uid_set: str, items: str) -> list[Any]:
-        # IMAPClient.fetch takes no ranges, only single UIDs: 500 of them are more than some servers read as a line.
-        status, answers = self._imap.uid("FETCH", uid_set, items)
-        if status != "OK":
-            raise imaplib.IMAP4.error(answers[-1])
-        return answers
+    uidnext: int | None = None
+    highest_modseq: int | None = None
 
 
 class Connection:
     """A logged-in connection. After ``Dropped`` it is closed."""
 
-    def __init__(self, name: str, options: MailboxOptions, secret: str) -> None:
-        """Connect and log in.
+    def __init__(
+        self, name: str, options: MailboxOptions, tokens: TokenSource, *, wait: bool = True, identify: bool = True
+    ) -> None:
+        """Connect and log in, when the account has a connection to spare; ``wait`` for one to become free.
 
         Raises:
-            SourceUnavailable: no connection, a certificate that is not accepted, a refused login.
-            ConfigurationError: ``ca_file`` or the password cannot be used.
+            SourceUnavailable: no connection, a certificate that is not accepted, a refused login, an account at rest.
+            ConfigurationError: ``ca_file`` or the secret cannot be used.
         """
-        self._name = name
         self._options = options
         self.selected: Selected | None = None
-        context = None if options.security == "insecure-loopback" else tls_context(options.ca_file)
+        self._names: dict[str, str] = {}
+        self._prefix: tuple[str, str] | None = None
+        self._lease = _budget.lease(name, options, wait=wait)
         try:
-            self._client: Any = _Client(options, context)  # Any, for imapclient's methods have no types.
-        except _FAILURES as exc:
-            raise no_connection(name, options, exc) from exc
-        try:
-            if options.security == "starttls":
-                self._starttls(context)
-            self._capabilities = self._login(checked_secret(name, secret))
+            self.dialogue, offered = connect(name, options)
+            try:
+                ignored = {capability.upper() for capability in options.quirks.ignored_capabilities}
+                self._capabilities = login(name, options, tokens, self.dialogue, offered - ignored) - ignored
+                if identify and self.supports("ID"):
+                    self._identify()
+            except BaseException:
+                self.dialogue.drop()
+                raise
+        except SourceUnavailable as exc:
+            self._lease.rest(exc.retry_after_s)
+            self._lease.release()
+            raise
         except BaseException:
-            self.drop()
+            self._lease.release()
             raise
 
-    def _starttls(self, context: ssl.SSLContext | None) -> None:
-        try:
-            self._client.starttls(context)
-        except _FAILURES as exc:
-            raise no_connection(self._name, self._options, exc) from exc
-
-    def _login(self, secret: str) -> frozenset[str]:
-        client, username = self._client, self._options.username
-        try:
-            offered = client.capabilities()
-            if b"AUTH=PLAIN" in offered:
-                client.plain_login(username, secret)
-            elif b"LOGINDISABLED" in offered:
-                raise SourceUnavailable(
-                    f"{self._name}: {self._options.address}: the server takes no password here (LOGINDISABLED); "
-                    "check security, and whether the account may use IMAP with a password"
-                )
-            elif not (username + secret).isascii():
-                # RFC 3501 section 6.2.3: LOGIN knows no character set.
-                raise ConfigurationError(
-                    f"mailboxes.{self._name}: {self._options.address} takes only ASCII in username and password"
-                )
-            else:
-                client.login(_astring(username), secret)  # imaplib quotes the second argument, not the first.
-            return frozenset(capability.decode("ascii", "replace").upper() for capability in client.capabilities())
-        except imaplib.IMAP4.error as exc:
-            # imapclient makes its LoginError of a lost connection too; the context tells what it was.
-            if isinstance(exc, imaplib.IMAP4.abort) or isinstance(exc.__context__, imaplib.IMAP4.abort):
-                raise login_broken(self._name, self._options, exc, secret) from None
-            raise login_refused(self._name, self._options, exc, secret) from None
-        except _FAILURES as exc:
-            raise login_broken(self._name, self._options, exc, secret) from None
+    def _identify(self) -> None:
+        """Say who we are (RFC 2971): some servers throttle those they do not know."""
+        with suppress(Refused):
+            self.dialogue.run(f'ID ("name" "bouncepoll" "version" {quoted(version("bouncepoll"))})')
 
     def supports(self, capability: str) -> bool:
         """Whether the server announced a capability (RFC 9051 section 7.2.2)."""
         return capability in self._capabilities
 
+    @property
+    def message_limit(self) -> int | None:
+        """The most mails one command may name (RFC 9738); None where the server sets no limit."""
+        found = [match for name in self._capabilities if (match := _MESSAGE_LIMIT.fullmatch(name))]
+        return max(1, int(found[0][1])) if found else None
+
+    @property
+    def window(self) -> int:
+        """How many mails a command may be about, by what the server says and by what is known of it.
+
+        A UID has at most ten digits and a space: so an answer to SEARCH is half of what is read as a line.
+        """
+        return min(self._options.quirks.imap_window, self.message_limit or self._options.quirks.imap_window)
+
+    @property
+    def moves(self) -> bool:
+        """Whether mails are moved with MOVE (RFC 6851)."""
+        return self.supports("MOVE") and self._options.quirks.imap_moves == "auto"
+
     def select(self, folder: str, *, writable: bool) -> Selected:
         """Open a folder with SELECT or EXAMINE."""
         self.selected = None
-        with self._command():
-            try:
-                answer = self._client.select_folder(folder, readonly=not writable)
-            except imaplib.IMAP4.readonly as exc:
-                raise Refused("the account may only read this folder") from exc
-            uidvalidity = answer.get(b"UIDVALIDITY")
-            if uidvalidity is None or not 0 <= uidvalidity <= _LARGEST_UID:
-                raise Refused("the server gives the folder no valid UIDVALIDITY (RFC 9051 section 2.3.1.1)")
-            exists = answer.get(b"EXISTS", 0)
-            if exists > _LARGEST_UID:
-                raise Refused(f"the server says that the folder holds {exists} mails")
-            self.selected = Selected(folder, writable, uidvalidity, exists)
-            return self.selected
+        word = "SELECT" if writable else "EXAMINE"
+        more = " (CONDSTORE)" if self.supports("CONDSTORE") or self.supports("QRESYNC") else ""
+        command, answers = self.dialogue.run(f"{word} {self._name(folder)}{more}")
+        if writable and b"[READ-ONLY]" in command.text.upper():
+            raise Refused("the account may only read this folder")
+        numbers = {
+            key: int(found[1])
+            for pieces in answers
+            for key, pattern in _SELECT_NUMBERS.items()
+            if (found := pattern.match(pieces[0]))
+        }
+        if not 0 <= numbers.get("uidvalidity", -1) <= LARGEST_UID:
+            raise Refused("the server gives the folder no valid UIDVALIDITY (RFC 9051 section 2.3.1.1)")
+        if numbers.get("exists", 0) > LARGEST_UID:
+            raise Refused(f"the server says that the folder holds {numbers['exists']} mails")
+        self.selected = Selected(
+            folder,
+            writable,
+            numbers["uidvalidity"],
+            numbers.get("exists", 0),
+            numbers.get("uidnext"),
+            modseq if 0 < (modseq := numbers.get("highest_modseq", 0)) <= _LARGEST_MODSEQ else None,
+        )
+        return self.selected
 
     def search(self, above: int) -> list[int]:
         """Return the UIDs above a UID, ascending, without mails that are marked as deleted.
 
-        Huge folders are searched in windows of message sequence numbers, from the last to the first: a mail that is
-        expunged meanwhile moves others only into windows that are still to come.
+        Nothing is asked where UIDNEXT tells that there is nothing; a range is never ``n:*`` where UIDNEXT is known.
         """
-        exists = self.selected.exists if self.selected and above < _LARGEST_UID else 0
-        found: set[int] = set()
-        for first in reversed(range(1, exists + 1, _SEARCH_WINDOW)):
-            last = "*" if first + _SEARCH_WINDOW > exists else str(first + _SEARCH_WINDOW - 1)
-            with self._command():
-                found.update(self._client.search(["UNDELETED", f"{first}:{last}", "UID", f"{above + 1}:*"]))
+        selected = self.selected
+        if selected is None or not selected.exists or above >= LARGEST_UID:
+            return []
+        newest = (selected.uidnext or 1) - 1
+        if newest == above and above:
+            return []
+        # QUIRK: some servers give no UIDNEXT, or one below the UIDs that are in use; it then says nothing.
+        known = above < newest <= LARGEST_UID
+        most = min(selected.exists, newest - above) if known else selected.exists
+        last = str(newest) if known else "*"
+        if most <= self.window:
+            found = self._search_range(above, last)
+        elif self.supports("PARTIAL"):
+            found = self._search_pages(above, last)
+        elif self.supports("ESEARCH"):
+            found = self._search_range(above, last)
+        else:
+            found = self._search_windows(above, last)
         # RFC 9051 section 6.4.9: n:* always holds the last mail, even when its UID is below n.
-        return sorted(uid for uid in found if above < uid <= _LARGEST_UID)
+        return sorted(uid for uid in set(found) if above < uid <= LARGEST_UID)
+
+    def _search_range(self, above: int, last: str) -> list[int]:
+        """Search; where the server stops early (RFC 9738), go on below the UID it came down to."""
+        found: list[int] = []
+        for _page in range(_MAX_PAGES):
+            uids, lowest = self._search(f"UID {above + 1}:{last}")
+            found += uids
+            if lowest is None or lowest <= above + 1:
+                return found
+            last = str(lowest - 1)
+        raise Refused("the server lists the folder in too many parts")
+
+    def _search_pages(self, above: int, last: str) -> list[int]:
+        """Search in pages (RFC 9394). Each begins above the last UID, for a mail may vanish between two pages."""
+        found: list[int] = []
+        for _page in range(_MAX_PAGES):
+            uids, _lowest = self._search(f"UID {above + 1}:{last}", f"PARTIAL 1:{self.window}")
+            uids = sorted(uid for uid in uids if uid > above)
+            found += uids
+            # A server with a limit may have stopped before the page was full: asked again until nothing comes.
+            if not uids or (len(uids) < self.window and self.message_limit is None):
+                return found
+            above = uids[-1]
+        raise Refused("the server lists the folder in too many parts")
+
+    def _search_windows(self, above: int, last_uid: str) -> list[int]:
+        """Search in windows of message sequence numbers, from the last to the first.
+
+        A mail that is expunged meanwhile moves others only into windows that are still to come.
+        """
+        exists, window = self.selected.exists if self.selected else 0, self.window
+        found: list[int] = []
+        for first in reversed(range(1, exists + 1, window)):
+            last = "*" if first + window > exists else str(first + window - 1)
+            found += self._search(f"{first}:{last} UID {above + 1}:{last_uid}")[0]
+        return found
+
+    def _search(self, criteria: str, result: str = "ALL") -> tuple[list[int], int | None]:
+        """Return what a search found, and the UID it came down to where the server stopped there."""
+        exists = self.selected.exists if self.selected else 0
+        option = f"RETURN ({result}) " if self.supports("ESEARCH") or result != "ALL" else ""
+        command, answers = self.dialogue.run(f"UID SEARCH {option}{criteria} UNDELETED")
+        found: list[int] = []
+        with self._understood():
+            for pieces in answers:
+                found += searched(pieces[0], 2 * exists + self.window) or ()
+        return found, command.limited_to[1] if command.limited_to else None
 
     def lists(self, uid: int) -> bool:
         """Whether the selected folder still has a mail."""
-        with self._command():
-            return uid in self._client.search(["UID", str(uid)])
+        _command, answers = self.dialogue.run(f"UID SEARCH UID {uid}")
+        with self._understood():
+            return any(uid in (searched(pieces[0], self.window) or ()) for pieces in answers)
 
-    def fetch(
+    def fetch(self, uids: Sequence[int], first: int, count: int, allowance_octets: int | None = None) -> Fetching:
+        """Send for up to ``count`` octets of each mail from offset ``first`` on, and do not wait."""
+        return self.dialogue.fetch(uids, first, count, allowance_octets)
+
+    def fetched(
         self, uids: Sequence[int], first: int, count: int, allowance_octets: int | None = None
     ) -> dict[int, Fetched]:
         """Return up to ``count`` octets of each mail from offset ``first`` on; the mails left out are missing."""
-        octets = allowance_octets or len(uids) * (count + _OVERHEAD_OCTETS) + _ANSWER_OCTETS
-        items = f"(UID RFC822.SIZE INTERNALDATE BODY.PEEK[]<{first}.{count}>)"
-        with self._command(octets):
-            answers = _by_uid(self._client.uid_fetch(uid_set(uids), items))
-            return {uid: fetched for uid in uids if uid in answers and (fetched := _fetched(answers.pop(uid), first))}
+        answers = self.dialogue.stream(self.fetch(uids, first, count, allowance_octets))
+        return {mail.uid: mail for mails in answers for mail in mails}
 
-    def has_folder(self, folder: str) -> bool:
-        """Whether a folder that can hold mails exists."""
-        with self._command():
-            for flags, _delimiter, name in self._client.list_folders("", folder):
-                if name == folder or name.upper() == folder.upper() == "INBOX":
-                    return not {b"\\noselect", b"\\nonexistent"} & {flag.lower() for flag in flags}
+    def find_folder(self, folder: str) -> bool:
+        """Whether a folder that can hold mails exists, under this name or in the account's namespace (RFC 2342).
+
+        From then on ``folder`` stands for the folder that was found.
+        """
+        for server_name in dict.fromkeys((folder, self._in_namespace(folder))):
+            if self._exists(server_name):
+                self._names[folder] = server_name
+                return True
+        return False
+
+    def _exists(self, server_name: str) -> bool:
+        _command, answers = self.dialogue.run(f'LIST "" {_encoded(server_name)}')
+        with self._understood():
+            for flags, name in _listed(answers):
+                if name == server_name or name.upper() == server_name.upper() == "INBOX":
+                    return not {b"\\noselect", b"\\nonexistent"} & flags
         return False
 
     def create_folder(self, folder: str) -> None:
-        """Create a folder and subscribe to it, so that mail programs show it."""
-        with self._command():
-            try:
-                self._client.create_folder(folder)
-            except imaplib.IMAP4.abort:
+        """Create a folder in the account's namespace and subscribe to it, so that mail programs show it."""
+        self._names[folder] = self._in_namespace(folder)
+        try:
+            self.dialogue.run(f"CREATE {self._name(folder)}")
+        except Refused as exc:
+            # Somebody else just made it, or the server lists it under another spelling (a decomposed umlaut).
+            if "ALREADYEXISTS" not in str(exc).upper():
                 raise
-            except imaplib.IMAP4.error as exc:
-                # Somebody else just made it, or the server lists it under another spelling (a decomposed umlaut).
-                if "ALREADYEXISTS" not in str(exc).upper():
-                    raise
-        with suppress(Refused), self._command():
-            self._client.subscribe_folder(folder)
+        with suppress(Refused):
+            self.dialogue.run(f"SUBSCRIBE {self._name(folder)}")
 
-    def move(self, uids: Sequence[int], folder: str) -> None:
-        """Move mails with MOVE (RFC 6851)."""
-        with self._command():
-            self._client.move(uid_set(uids), folder)
+    def move(self, uids: Sequence[int], folder: str) -> Command:
+        """Send a MOVE (RFC 6851), and do not wait."""
+        return self.dialogue.send(f"UID MOVE {uid_set(uids)} {self._name(folder)}")
 
-    def copy(self, uids: Sequence[int], folder: str) -> None:
-        """Copy mails."""
-        with self._command():
-            self._client.copy(uid_set(uids), folder)
+    def copy(self, uids: Sequence[int], folder: str) -> Command:
+        """Send a COPY, and do not wait."""
+        return self.dialogue.send(f"UID COPY {uid_set(uids)} {self._name(folder)}")
 
-    def add_flag(self, uids: Sequence[int], flag: bytes) -> None:
-        """Set a flag."""
-        with self._command():
-            self._client.add_flags(uid_set(uids), [flag], silent=True)
+    def add_flag(self, uids: Sequence[int], flag: str) -> Command:
+        """Send for a flag to be set, and do not wait."""
+        return self.dialogue.send(f"UID STORE {uid_set(uids)} +FLAGS.SILENT ({flag})")
 
-    def expunge(self, uids: Sequence[int]) -> None:
-        """Remove mails that are marked as deleted, and no others (UIDPLUS, RFC 4315)."""
-        with self._command():
-            self._client.uid_expunge(uid_set(uids))
+    def expunge(self, uids: Sequence[int]) -> Command:
+        """Send for mails that are marked as deleted, and no others, to be removed (UIDPLUS, RFC 4315)."""
+        return self.dialogue.send(f"UID EXPUNGE {uid_set(uids)}")
 
-    def logout(self) -> None:
+    def rest(self, seconds: float | None) -> None:
+        """Leave the account alone for so long; None does nothing."""
+        self._lease.rest(seconds)
+
+    def logout(self, timeout_s: float = _LOGOUT_S) -> None:
         """Log out and close; never raises."""
-        with suppress(Dropped, Refused), self._command():
-            self._client.logout()
-        self.drop()
+        self.dialogue.logout(min(timeout_s, self._options.timeout))
+        self._lease.rest(self.dialogue.rest_s or None)
+        self._lease.release()
 
     def drop(self) -> None:
         """Close without a word; never raises."""
-        with suppress(*_FAILURES):
-            self._client.shutdown()
+        self.dialogue.drop()
+        self._lease.release()
+
+    def _name(self, folder: str) -> str:
+        return _encoded(self._names.get(folder, folder))
+
+    def _in_namespace(self, folder: str) -> str:
+        """Return the folder's name with the prefix and the separator of the personal namespace."""
+        if folder.upper() == "INBOX":
+            return folder
+        if self._prefix is None:
+            self._prefix = self._namespace()
+        prefix, separator = self._prefix
+        if not prefix or folder.upper().startswith(prefix.upper()):
+            return folder
+        return prefix + (folder.replace("/", separator) if separator else folder)
+
+    def _namespace(self) -> tuple[str, str]:
+        if not self.supports("NAMESPACE"):
+            return "", ""
+        _command, answers = self.dialogue.run("NAMESPACE")
+        with suppress(*FAILURES):
+            for pieces in answers:
+                if pieces[0][:11].upper() == b"* NAMESPACE":
+                    parsed: Any = parse_response([pieces[0][11:].strip()])
+                    prefix, separator = parsed[0][0][:2]
+                    return imap_utf7.decode(prefix), (separator or b"").decode("ascii")
+        return "", ""
 
     @contextmanager
-    def _command(self, allowance_octets: int = _ANSWER_OCTETS) -> Iterator[None]:
+    def _understood(self) -> Iterator[None]:
+        """Give up on a server whose answer makes no sense: what it says next may belong to it."""
         try:
-            self._client.allow(allowance_octets)
             yield
-        except imaplib.IMAP4.abort as exc:
-            self.drop()
-            raise broken(self._options, exc) from exc
-        except imaplib.IMAP4.error as exc:
-            raise Refused(said(exc)) from exc
-        except _FAILURES as exc:
+        except FAILURES as exc:
             self.drop()
             raise broken(self._options, exc) from exc
 
 
-def uid_set(uids: Iterable[int]) -> str:
-    """Return a compact sequence set (RFC 9051 section 9), such as ``1:5,7``."""
-    ranges: list[list[int]] = []
-    for uid in sorted(set(uids)):
-        if ranges and uid == ranges[-1][1] + 1:
-            ranges[-1][1] = uid
-        else:
-            ranges.append([uid, uid])
-    return ",".join(str(first) if first == last else f"{first}:{last}" for first, last in ranges)
+def _encoded(server_name: str) -> str:
+    """Return a folder's name as it is sent: modified UTF-7 (RFC 3501 section 5.1.3), quoted."""
+    return quoted(imap_utf7.encode(server_name).decode("ascii"))
 
 
-def _astring(text: str) -> str:
-    """Return the text as an argument of a command (RFC 9051 section 4.3): quoted where that is needed."""
-    if _ATOM.fullmatch(text):
-        return text
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
-
-
-def _by_uid(answers: list[Any]) -> dict[int, dict[bytes, Any]]:
-    """Return the items of FETCH answers by UID; an answer without UID (somebody changed a flag) is no one's.
-
-    Never by sequence number: an EXPUNGE between two answers gives that number to another mail.
-    """
-    if answers == [None]:
-        return {}
-    parsed = parse_response(answers)
-    found: dict[int, dict[bytes, Any]] = {}
-    for items in parsed[1::2]:
-        if not isinstance(items, tuple):
-            raise ValueError("an answer to FETCH without a list of items")  # noqa: TRY004 - it is the server's mistake.
-        named = {
-            name.upper(): value for name, value in zip(items[::2], items[1::2], strict=True) if isinstance(name, bytes)
-        }
-        if isinstance(uid := named.get(b"UID"), int):
-            found.setdefault(uid, {}).update(named)
-    return found
-
-
-def _fetched(item: dict[bytes, Any], first: int) -> Fetched | None:
-    """Return one answer, or None when it holds no octets of a mail that has some."""
-    name = b"BODY[]<%d>" % first
-    octets = item.get(name)
-    if octets is None and b"BODY[]" in item:
-        # QUIRK: some servers ignore the range and send the whole mail.
-        whole = item[b"BODY[]"]
-        octets = whole[first:] if isinstance(whole, bytes) else None
-    elif octets is None and name in item and first:
-        octets = b""  # QUIRK: NIL for "there is no more", where RFC 9051 section 6.4.5 wants an empty string.
-    elif isinstance(octets, int):
-        octets = b"%d" % octets  # An atom of digits, which imapclient takes for a number.
-    size_octets = item.get(b"RFC822.SIZE", 0)
-    if not isinstance(octets, bytes) or not isinstance(size_octets, int):
-        return None
-    if not octets and first == 0 and size_octets:
-        return None
-    return Fetched(octets, size_octets, _moment(item.get(b"INTERNALDATE")))
-
-
-def _moment(internal_date: Any) -> datetime | None:
-    """Return INTERNALDATE in UTC, or None when it is no date: it is of no use for anything but people."""
-    try:
-        moment = parse_to_datetime(internal_date, normalise=False)
-        return moment.astimezone(UTC) if moment.tzinfo else None
-    except (ValueError, TypeError, AttributeError, OverflowError):
-        return None
+def _listed(answers: Iterable[Sequence[bytes]]) -> Iterator[tuple[set[bytes], str]]:
+    """Yield the attributes, in lower case, and the names that answers to LIST hold."""
+    for pieces in answers:
+        if pieces[0][:7].upper() != b"* LIST ":
+            continue
+        lines: list[Any] = [(line, literal) for line, literal in zip(pieces[::2], pieces[1::2], strict=False)]
+        lines = [(line[line.index(b"(") :].rstrip(b"\r\n"), literal) for line, literal in lines]
+        last = pieces[-1].rstrip(b"\r\n")
+        parsed: Any = parse_response([*lines, last if lines else last[7:]])
+        flags, _separator, name = parsed[:3]
+        name = b"%d" % name if isinstance(name, int) else name  # An atom of digits.
+        yield {flag.lower() for flag in flags}, imap_utf7.decode(name)

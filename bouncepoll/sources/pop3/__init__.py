@@ -1,13 +1,16 @@
 """Mailboxes read by POP3 (RFC 1939, RFC 2449)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from bouncepoll.errors import ConfigurationError
 from bouncepoll.model.mailbox import Disposition, DoneAction
-from bouncepoll.ports import Source
+from bouncepoll.model.probe import Probe
+from bouncepoll.ports import Source, TokenSource
 from bouncepoll.sources._options import MailboxOptions, OnDone, Security
+from bouncepoll.sources.pop3._probe import probed
 from bouncepoll.sources.pop3._source import Pop3Source
 
 
@@ -34,6 +37,17 @@ class Options(MailboxOptions):
         return self
 
 
-def create(name: str, options: Options) -> Source:
-    """Return a session with the mailbox ``name``; it is not open yet."""
-    return Pop3Source(name, options, options.auth)
+def create(name: str, options: Options, tokens: TokenSource | None) -> Source:
+    """Return a session with the mailbox ``name``; it is not open yet.
+
+    Raises:
+        ConfigurationError: there is nothing to log in with.
+    """
+    if tokens is None:
+        raise ConfigurationError(f"mailboxes.{name}.auth: is missing; POP3 needs a login")
+    return Pop3Source(name, options, tokens)
+
+
+def probe(name: str, options: Options, tokens: TokenSource | None) -> Iterator[Probe]:
+    """Yield what ``bouncepoll doctor`` looks at in the mailbox ``name``; see ``model.probe``."""
+    return probed(name, options, options.on_done, tokens)

@@ -8,6 +8,8 @@ import pytest
 
 from bouncepoll.ports import Source
 from bouncepoll.sources import imap, pop3
+from bouncepoll.sources._budget import process_budget
+from bouncepoll.testing import FakeTokens
 from tests.servers.scripted import Scripted, Session, scripted
 
 SECRET = 'cor"rect horse\\ battery'
@@ -31,13 +33,20 @@ def options(server: Scripted, protocol: str, **more: Any) -> dict[str, Any]:
     }
 
 
+@pytest.fixture(autouse=True)
+def rested_accounts() -> None:
+    """Let no server of an earlier test keep the account of all tests at rest."""
+    process_budget.cache_clear()
+
+
 @pytest.fixture
 def start_imap() -> Iterator[Start]:
     with ExitStack() as stack:
 
         def start(*sessions: Session, **more: Any) -> tuple[Scripted, Source]:
             server = stack.enter_context(scripted(*sessions))
-            source = imap.create("news", imap.Options(**options(server, "imap", **more)))
+            values = options(server, "imap", **more)
+            source = imap.create("news", imap.Options(**values), FakeTokens(values["auth"]["password"]))
             stack.callback(source.close)
             return server, source
 
@@ -50,7 +59,8 @@ def start_pop3() -> Iterator[Start]:
 
         def start(*sessions: Session, **more: Any) -> tuple[Scripted, Source]:
             server = stack.enter_context(scripted(*sessions))
-            source = pop3.create("old", pop3.Options(**options(server, "pop3", **more)))
+            values = options(server, "pop3", **more)
+            source = pop3.create("old", pop3.Options(**values), FakeTokens(values["auth"]["password"]))
             stack.callback(source.close)
             return server, source
 

@@ -221,7 +221,7 @@ def test_another_uidvalidity_after_a_reconnect_ends_the_poll(start_imap: Start) 
     ("answer", "said"),
     [
         (b"TAG NO cannot\r\n", "cannot"),
-        (hang_up, "broke off"),
+        (hang_up, "closed the connection"),
         (b"* 1 FETCH (UID 11 BODY[]<1024> {2147483647}\r\n", "too large"),
         (b"TAG OK done\r\n", "gone"),
         (b"* 1 FETCH (UID 11 BODY[] {5000}\r\n" + b"x" * 5000 + b")\r\nTAG OK done\r\n", "max_octets"),

@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from bouncepoll.auth import PasswordAuth
 from bouncepoll.model.mailbox import Disposition, DoneAction
 from bouncepoll.ports import Source
 from bouncepoll.sources import imap, pop3
 from bouncepoll.sources._options import MailboxOptions
+from bouncepoll.testing import FakeTokens
 
 LEAST: dict[str, Any] = {"host": "mail.example.org", "username": "news", "auth": {"password": "hush-hush"}}
 
@@ -120,17 +122,20 @@ def test_a_fault_of_a_pop3_mailbox_says_what_is_allowed(key: str, value: object,
 def test_the_secret_does_not_show(tmp_path: Path) -> None:
     options = imap_options()
     assert "hush-hush" not in repr(options) + str(options) + str(options.model_dump()) + options.model_dump_json()
+    assert isinstance(options.auth, PasswordAuth)
     assert options.auth.secret() == "hush-hush"
     secret_file = tmp_path / "secret"
     secret_file.write_text("from a file\n")
     secret_file.chmod(0o600)
-    assert pop3_options(auth={"password_file": secret_file}).auth.secret() == "from a file"
+    from_file = pop3_options(auth={"password_file": secret_file}).auth
+    assert isinstance(from_file, PasswordAuth)
+    assert from_file.secret() == "from a file"
 
 
 def test_create_builds_a_source_that_is_not_open() -> None:
     sources: list[Source] = [
-        imap.create("news", imap_options(folders=["INBOX", "Junk"])),
-        pop3.create("old", pop3_options()),
+        imap.create("news", imap_options(folders=["INBOX", "Junk"]), FakeTokens("hush-hush")),
+        pop3.create("old", pop3_options(), FakeTokens("hush-hush")),
     ]
     assert [(source.name, source.folders) for source in sources] == [("news", ("INBOX", "Junk")), ("old", ("INBOX",))]
     for source in sources:
