@@ -1,10 +1,13 @@
 """Reads what an automatic reply states: until when, from when, whether somebody left, whom to write to instead.
 
-Only what is certain is read: a date needs its year and a form that has one meaning only.
+Only what is certain is read: a date needs a form that has one meaning only. One without a year ("back on 3 March") is
+read against the Date of the mail.
 """
 
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
+from email.utils import parsedate_to_datetime
+from itertools import islice
 
 import re2
 
@@ -15,7 +18,10 @@ from bouncepoll.model.verdict import Absence
 
 _TEXT_LIMIT = 4096
 _MAX_ADDRESSES = 5
+_MAX_DATES = 50
 _YEARS = range(1990, 2101)
+#: A day without a year lies at most this long before the mail; else the next year's is meant.
+_PAST = timedelta(days=60)
 
 # The names of the months, as they stand in a date, by their first letters.
 _MONTHS: tuple[tuple[str, ...], ...] = (
@@ -49,6 +55,10 @@ _WHOLE = {
     "srpnja": 7,
     "liepos": 7,
     "lipca": 7,
+    "maí": 5,
+    "ágúst": 8,
+    "desember": 12,
+    "desembre": 12,
 }
 _NAME = r"[\p{Latin}\p{Cyrillic}\p{Greek}\p{Hebrew}\p{Arabic}]{3,12}"
 _SEPARATOR = r"(?:st|nd|rd|th|er|º|°|\.|-an)?,? ?(?:of |de |d'|den )?"
@@ -62,13 +72,22 @@ _DATE = re2.compile(
     r"|(?P<y8>\d{4})\. ?(?:gada |m\. )?(?P<n8>" + _NAME + r")\.? (?P<d8>\d{1,2})"
     r"|(?P<n7>[A-Za-z]{3,9})\.? (?P<d7>\d{1,2})(?:st|nd|rd|th)?,? (?P<y7>\d{4})"
 )
+# Without a year: the day before the month, or the month before the day.
+_DAY = re2.compile(
+    r"(?P<m11>\d{1,2}) ?[月월] ?(?P<d11>\d{1,2}) ?[日号號일]"
+    r"|(?P<d12>\d{1,2})\. ?(?P<m12>\d{1,2})\."
+    r"|(?P<d9>\d{1,2})" + _SEPARATOR + r"(?P<n9>" + _NAME + r")"
+)
+_MONTH_AND_DAY = re2.compile(r"\b(?P<n10>[A-Za-z]{3,9})\.? (?P<d10>\d{1,2})(?:st|nd|rd|th)?\b")
+# What follows a number that is no day: a time, a share, a decimal.
+_NO_DAY = re2.compile(r"^(?:[:/%\d]|[.,]\d| ?(?:Uhr|h|am|pm|a\.m|p\.m|o.clock)\b)")
 # What stands before a date, at its end: the last day of the absence, or the first day after it.
 _BACK = re2.compile(
     r"(?i)(?:return(?:ing)?|back|r(?:ü|ue)ckkehr|wieder|zur(?:ü|ue)ck|retour|regres\w*|vuel\w*|rientr\w*"
     r"|torner\w*|ritorn\w*"
     r"|volt\w*|retorn\w*|terug|wr(?:ó|o)c\w*|powr\w*|tillbaka|(?:å|a)ter|tilbake?|palaa\w*|takaisin|zp(?:ě|e)t"
     r"|n(?:á|a)vrat\w*"
-    r"|revin|(?:î|i)ntorc|vra(?:ć|c)am|vrnem|верн\w*|возвращ\w*|выйду|поверн\w*|връща\w*|επιστρ\w*|d(?:ö|o)n\w*)"
+    r"|revin|(?:î|i)ntorc|vra(?:ć|c)am|vrnem|верн\w*|возвращ\w*|выйду|поверн\w*|връща\w*|επιστρ\w*|d(?:ö|o)n\w*|kembali|aftur|torn\w*)"
     r"[^\d.!?]*$"
 )
 _UNTIL = re2.compile(
@@ -77,7 +96,7 @@ _UNTIL = re2.compile(
     r"|fino al?|sino al?|at(?:é|e)|\ba|\btot(?: en met)?|t/m|\bdo|till och med|t\.?o\.?m\.?|til og med|frem til"
     r"|indtil|\btil"
     r"|p(?:â|a|î)n(?:ă|a)(?: (?:î|i)n| la| pe)*|\biki|l(?:ī|i)dz|kuni|(?:^|[ (])(?:до|по)|حتى|إلى|עד(?: ה-?)?"
-    r"|(?:έ|ε)ως|μ(?:έ|ε)χρι|[-–—~〜至到])"
+    r"|sampai|hingga|(?:έ|ε)ως|μ(?:έ|ε)χρι|[-–—~〜至到])"
     r"(?: (?:and including|the|el|le|d(?:í|i)a|o|dia|den|dnia|la|τις|την))*(?: [^\d .,]{2,12},)? ?$"
 )
 _UNTIL_AFTER = re2.compile(
@@ -107,7 +126,8 @@ _LEFT = re2.compile(
     r"|z)) [^.!?]*nepracuj"
     r"|m(?:á|a)r nem [^.!?]*dolgoz|nu mai lucreaz|вече не работ|δεν εργ(?:ά|α)ζεται πλ(?:έ|ε)ον|vi(?:š"
     r"|s)e ne radi|ne dela ve(?:č|c)"
-    r"|art[ıi]k [^.!?]*[çc]al[ıi][şs]m|nebedirb|vairs nestr(?:ā|a)d|ei t(?:öö|oo)ta enam|nie je (?:už"
+    r"|art[ıi]k [^.!?]*[çc]al[ıi][şs]m|nebedirb|vairs nestr(?:ā|a)d|ei t(?:öö|oo)ta enam"
+    r"|ja no treballa|starfar ekki lengur|tidak lagi bekerja|nie je (?:už"
     r"|uz) zamestnan|لم (?:أعد|يعد|تعد) [^.]*(?:أعمل|يعمل|تعمل)|(?:כבר )?לא עובד|退職|退社|离职|離職|퇴사|퇴직"
 )
 # Who names another address says what it is for; an address in a signature stands alone.
@@ -131,7 +151,7 @@ _INSTEAD_AFTER = re2.compile(r"(?i)^\W{0,3}(?:adresine|yaz|へ|宛|まで|まで
 def read(reading: Reading) -> Absence | None:
     """Return what the first 4 KiB of an automatic reply state, or None when that is nothing. Never raises."""
     text = collapse(f"{reading.subject}\n{reading.text}", _TEXT_LIMIT)
-    until, back = _days(text)
+    until, back = _days(text, _written_on(reading))
     left = bool(_LEFT.search(text))
     others = tuple(_others(text, reading))
     if not (until or back or left or others):
@@ -139,20 +159,43 @@ def read(reading: Reading) -> Absence | None:
     return Absence(away_until=until, back_on=back, left=left, write_to=others)
 
 
-def _days(text: str) -> tuple[date | None, date | None]:
+def _written_on(reading: Reading) -> date | None:
+    """Return the day the mail was written, else the day it came, else None."""
+    try:
+        return parsedate_to_datetime((reading.message.header("Date") or "")[:100]).date()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        received = reading.message.raw.received_at
+        return received.date() if received else None
+
+
+def _days(text: str, written: date | None) -> tuple[date | None, date | None]:
     """Return the last day of the absence and the first day after it, each where the words before it say so."""
     until: date | None = None
     back: date | None = None
-    for match in _DATE.finditer(text):
-        found = _date(match.groupdict())
-        if found is None or text[match.start() - 1 : match.start()].isdigit():
-            continue
-        before, after = text[max(0, match.start() - 60) : match.start()], text[match.end() : match.end() + 24]
+    for start, end, found in _dates(text, written):
+        before, after = text[max(0, start - 60) : start], text[end : end + 24]
         if back is None and (_BACK.search(before) or _BACK_AFTER.search(after)):
             back = found
         elif until is None and (_UNTIL.search(before) or _UNTIL_AFTER.search(after)):
             until = found
     return until, back
+
+
+def _dates(text: str, written: date | None) -> list[tuple[int, int, date]]:
+    """Return the dates in ``text`` with their places, in order; one without a year never overlaps one with it."""
+    found: list[tuple[int, int, date]] = []
+    taken: list[tuple[int, int]] = []
+    for pattern in (_DATE, _DAY, _MONTH_AND_DAY) if written else (_DATE,):
+        for match in islice(pattern.finditer(text), _MAX_DATES):
+            start, end = match.span()
+            if text[start - 1 : start].isdigit() or any(start < stop and begin < end for begin, stop in taken):
+                continue
+            day = _date(match.groupdict()) if pattern is _DATE else _near(match.groupdict(), text[end:], written)
+            if day is not None:
+                found.append((start, end, day))
+            if day is not None or pattern is _DATE:
+                taken.append((start, end))
+    return sorted(found)
 
 
 def _date(found: dict[str, str | None]) -> date | None:
@@ -167,6 +210,20 @@ def _date(found: dict[str, str | None]) -> date | None:
     if not year or (first <= 12 and second <= 12 and first != second):
         return None
     return _valid(int(year), min(first, second), max(first, second))
+
+
+def _near(found: dict[str, str | None], after: str, written: date | None) -> date | None:
+    """Return the first date of a day and a month that is not long past on the day the mail was written, or None."""
+    if written is None or _NO_DAY.match(after):
+        return None
+    for number in ("9", "10", "11", "12"):
+        day = found.get(f"d{number}")
+        if day:
+            name = found.get(f"n{number}")
+            month = _month(name) if name else int(found.get(f"m{number}") or 0)
+            near = [_valid(written.year + later, month, int(day)) for later in (0, 1)]
+            return next((each for each in near if each and each >= written - _PAST), None)
+    return None
 
 
 def _month(name: str) -> int:

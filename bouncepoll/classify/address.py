@@ -13,7 +13,9 @@ _SCAN_CHARACTERS = 65_536
 _PLAIN = re.compile(
     r"(?:rfc822;)?[ ]?<?([A-Za-z0-9_.!#$%&/?^{}~-]{1,64}@[A-Za-z0-9.-]{1,255}\.[A-Za-z0-9-]{1,63})>?", re.I
 )
-_TYPED = re2.compile(r"(?i)^\s*(?:rfc822|rfc-822|utf-8|utf8|smtp|x400|x-?local|unknown|addr|lmtp)\s*[;:]\s*")
+_TYPED = re.compile(
+    r"(?ai)[\t\n\f\r ]*(?:rfc822|rfc-822|utf-8|utf8|smtp|x400|x-?local|unknown|addr|lmtp)[\t\n\f\r ]*[;:][\t\n\f\r ]*"
+)
 _ADDRESS = re2.compile(
     # No counted repetitions: they make RE2's programs huge. What is too long is refused afterwards.
     r"""(?:"[^"\r\n]+"|[^\s<>()\[\]{}",;:@\\|`（）「」【】＜＞《》：；，。、]+)@"""
@@ -36,11 +38,13 @@ def normalise(text: str | None) -> str | None:
         return None
     # Of a display name and an address in angle brackets the brackets count.
     start = text.rfind("<") if text.endswith(">") else 0
-    plain = _PLAIN.fullmatch(text, max(start, 0)) if len(text) <= _MAX_CHARACTERS else None
+    # Of an address with a comment behind it (Postfix's From) the comment does not count.
+    end = text.find(" (") if text.endswith(")") else len(text)
+    plain = _PLAIN.fullmatch(text, max(start, 0), end) if len(text) <= _MAX_CHARACTERS and end > 0 else None
     if plain is not None and plain[1][0] not in "-." and ".." not in plain[1] and plain[1][-1] != "-":
         local, _, domain = plain[1].partition("@")
         return f"{local}@{domain.lower()}"
-    bare = _TYPED.sub("", text[: _MAX_CHARACTERS * 4], count=1)
+    bare = _untyped(text[: _MAX_CHARACTERS * 4])
     if "\\x{" in bare:
         bare = _UNICODE_XTEXT.sub(lambda match: _character(match[1]), bare)
     found = _ADDRESS.search(bare)
@@ -60,18 +64,26 @@ def bare_name(text: str | None) -> str | None:
     found = normalise(text)
     if found or not text:
         return found
-    name = _TYPED.sub("", text[:_MAX_CHARACTERS], count=1).strip(_TRIMMED)
+    name = _untyped(text[:_MAX_CHARACTERS]).strip(_TRIMMED)
     return name if name and " " not in name and len(name) <= 64 else None
 
 
 def addresses(text: str) -> Iterator[str]:
     """Yield each address in the first 64 KiB of ``text`` once, in order, normalised."""
+    if "@" not in text:
+        return
     seen: set[str] = set()
     for match in _ADDRESS.finditer(text[:_SCAN_CHARACTERS]):
         found = normalise(match[0])
         if found and found.casefold() not in seen:
             seen.add(found.casefold())
             yield found
+
+
+def _untyped(text: str) -> str:
+    """Return ``text`` without the type of an address (RFC 3464 section 2.1.2) before it."""
+    typed = _TYPED.match(text)
+    return text[typed.end() :] if typed else text
 
 
 def _undo_xtext(local: str) -> str:

@@ -2,25 +2,35 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 import re2
 
 from bouncepoll.model.status import EnhancedStatus, SmtpReply
 
 _LIMIT = 4096
-# Patterns that look at a few characters from each place cost less by ``re``; none of them can backtrack far.
-_NUMBER = r"([245]\.\d{1,3}\.\d{1,3})"
+# Patterns that look at a few characters from each place cost less by ``re``; none of them can backtrack far. Each
+# begins with the digit, which ``re`` finds by itself; what stands before it is looked at from behind it.
 # A reply code with the enhanced code behind it (RFC 2034), as "550 5.1.1", "550-5.1.1", "#550 5.1.1", "550 #5.1.0".
-_BOTH = re.compile(r"(?:^|[^\d.])([245][0-5]\d)[ \t\r\n:-]{1,3}[\[(<]?#?" + _NUMBER + r"(?:[^\d.]|\.?(?:[^\d]|$)|$)")
-_REPLY = re.compile(r"(?:^|[\s:;,(\[<>'\"#=*])([245][0-5]\d)(?:[ \t-][^\d\s]|[ \t]*[\r\n:;,)\]'\"#]|[ \t]*$)")
-_ENHANCED = re.compile(r"(?:^|[^\d.\w/])#?" + _NUMBER + r"(?:[^\d.\w]|\.(?:[^\d]|$)|$)")
+_BOTH = re.compile(
+    r"([245](?<![\d.][245])[0-5]\d)[ \t\r\n:-]{1,3}[\[(<]?#?([245]\.\d{1,3}\.\d{1,3})(?:[^\d.]|\.?(?:[^\d]|$)|$)"
+)
+_REPLY = re.compile(r"([245](?<![^\s:;,(\[<>'\"#=*][245])[0-5]\d)(?:[ \t-][^\d\s]|[ \t]*[\r\n:;,)\]'\"#]|[ \t]*$)")
+_ENHANCED = re.compile(r"([245](?<![\w./][245])\.\d{1,3}\.\d{1,3})(?:[^\d.\w]|\.(?:[^\d]|$)|$)")
 # Postfix: "host NAME[ADDR] said:"; Exim: "host NAME [ADDR]:"; sendmail: "while talking to NAME"; qmail: "ADDR does not
 # like recipient"; Gmail: "by NAME. [ADDR]"; Exchange: "Remote Server returned", "NAME gave this error".
-_HOST = re.compile(
-    r"(?i)(?:\bhost |while talking to |connected to |connect to |server for the recipient domain \S{1,200} by "
-    r"|conversation with |message to |\bby |relay=)"
-    r"([\w-]+(?:\.[\w-]+)+)\.?(?: ?[\[(:,]| said|$)"
+_BEFORE_HOST = (
+    "host ",
+    "by ",
+    "while talking to ",
+    "connected to ",
+    "connect to ",
+    "conversation with ",
+    "message to ",
+    "relay=",
 )
+_WORDS_OF_THEIR_OWN = frozenset({"host ", "by "})
+_NAME = re.compile(r"(?i)([\w-]+(?:\.[\w-]+)+)\.?(?: ?[\[(:,]| said|$)")
 _GAVE = re2.compile(r"(?i)([a-z0-9_-]+(?:\.[a-z0-9_-]+)+) (?:gave this error|said|rejected your message)")
 _GENERIC_DETAIL = frozenset({(0, 0)})
 
@@ -43,14 +53,17 @@ def read(text: str, *, wants_host: bool = True) -> Diagnosis:
     named = host(text) if wants_host else None
     both = _BOTH.search(text)
     if both:
-        status = EnhancedStatus.parse(both[2])
+        status = _status(both[2])
         return Diagnosis(_reply(both, text, status), status, named)
     reply = _REPLY.search(text)
     found = _ENHANCED.search(text)
-    status = EnhancedStatus.parse(found[1]) if found else None
+    status = _status(found[1]) if found else None
     if reply and int(reply[1]) < 400:
         reply = None
     return Diagnosis(_reply(reply, text, status) if reply else None, status, named)
+
+
+_status = lru_cache(1024)(EnhancedStatus.parse)
 
 
 def _reply(match: "re.Match[str]", text: str, status: EnhancedStatus | None) -> SmtpReply:
@@ -62,10 +75,30 @@ def _reply(match: "re.Match[str]", text: str, status: EnhancedStatus | None) -> 
 def host(text: str) -> str | None:
     """Return the name of the host that refused, where the text names it the way Postfix, Exim or sendmail do."""
     text = text[:_LIMIT]
-    match = _HOST.search(text)
+    match = _named_host(text)
     if match is None and (" gave this" in text or " said" in text or " rejected your" in text):
         match = _GAVE.search(text)
     return match[1].lower() if match else None
+
+
+def _named_host(text: str) -> "re.Match[str] | None":
+    """Return the first name that stands behind one of the words."""
+    lowered = text.lower() if text.isascii() else text
+    first: tuple[int, re.Match[str]] | None = None
+    for word in _BEFORE_HOST:
+        at = lowered.find(word)
+        while at >= 0 and (first is None or at < first[0]):
+            is_word = word not in _WORDS_OF_THEIR_OWN or at == 0 or not _is_of_a_word(lowered[at - 1])
+            match = _NAME.match(text, at + len(word)) if is_word else None
+            if match is not None:
+                first = at, match
+                break
+            at = lowered.find(word, at + 1)
+    return first[1] if first is not None else None
+
+
+def _is_of_a_word(character: str) -> bool:
+    return character.isalnum() or character == "_"
 
 
 def is_generic(status: EnhancedStatus | None) -> bool:

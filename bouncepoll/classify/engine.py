@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import re2
 import structlog
 
 from bouncepoll.classify import absence, diagnostic, text
 from bouncepoll.classify.rulebook import Facts, RuleBook
+from bouncepoll.errors import ConfigurationError
 from bouncepoll.model.message import Message
 from bouncepoll.model.reading import Reading
 from bouncepoll.model.report import Action, RecipientReport
@@ -38,6 +40,10 @@ PRECEDENCE = (
     Kind.REPLY,
     Kind.UNKNOWN,
 )
+#: Characters of the text in which the signatures of detectors are looked for.
+SIGNATURE_LIMIT = 16_384
+_MAX_MEMORY_OCTETS = 64 * 1024 * 1024
+
 _RANK = {kind: rank for rank, kind in enumerate(PRECEDENCE)}
 _UNDELIVERED = frozenset({Kind.BOUNCE, Kind.DELAY})
 _AUTOMATIC = frozenset({Kind.VACATION, Kind.AUTO_REPLY})
@@ -48,6 +54,10 @@ class Tiered(NamedTuple):
 
     10 reports with a structure of their own · 20 formats known by their header fields · 30 text notices of one MTA ·
     40 text notices of any · 50 automatic replies · 60 everything else that no person wrote.
+
+    A detector may have an attribute ``signature``, a pattern (RE2, case ignored, ``^`` and ``$`` at each line), and an
+    attribute ``fields``, names of header fields in lower case: then it is asked only about a mail in whose first
+    ``SIGNATURE_LIMIT`` characters the pattern is found, or that has one of the fields. One scan serves all signatures.
     """
 
     tier: int
@@ -63,6 +73,7 @@ class Classifier:
         """``changed`` is asked before each mail for rules to use from then on; None: no others."""
         ordered = sorted(detectors, key=lambda tiered: (tiered.tier, tiered.detector.name))
         self._detectors = tuple(tiered.detector for tiered in ordered)
+        self._gates, self._signatures = _gates(self._detectors)
         self.rules = rules
         self._changed = changed
 
@@ -76,7 +87,13 @@ class Classifier:
         if self._changed is not None:
             self.rules = self._changed() or self.rules
         reading = text.read(message)
-        for detector in self._detectors:
+        signed: frozenset[int] | None = None
+        for detector, number, fields in self._gates:
+            if fields is None or not reading.has(fields):
+                if number is not None and signed is None:
+                    signed = frozenset(self._signatures.Match(reading.text[:SIGNATURE_LIMIT]) or ())
+                if (number is not None and number not in (signed or ())) or (number is None and fields is not None):
+                    continue
             detection = self._ask(detector, reading)
             if detection is None:
                 continue
@@ -128,6 +145,27 @@ class Classifier:
             where=_joined(match.where if match else first.where if first else None, claim.where),
         )
         return Finding(report.recipient, kind, reason, _permanence(kind, report), evidence, report, stated)
+
+
+def _gates(
+    detectors: Iterable[Detector],
+) -> tuple[list[tuple[Detector, int | None, frozenset[str] | None]], Any]:
+    """Return each detector with the number of its signature and its fields, and the set of all signatures."""
+    options = re2.Options()
+    options.never_capture = True
+    options.log_errors = False
+    options.max_mem = _MAX_MEMORY_OCTETS
+    signatures = re2.Set.SearchSet(options)
+    gates: list[tuple[Detector, int | None, frozenset[str] | None]] = []
+    for detector in detectors:
+        signature = getattr(detector, "signature", None)
+        try:
+            number = signatures.Add(f"(?im){signature}") if signature is not None else None
+        except re2.error as exc:
+            raise ConfigurationError(f"detector {detector.name!r}: its signature is no RE2 pattern: {exc}") from exc
+        gates.append((detector, number, getattr(detector, "fields", None)))
+    signatures.Compile()
+    return gates, signatures
 
 
 def _joined(*places: str | None) -> str | None:

@@ -1,5 +1,6 @@
 """What the detectors of text notices share: who may send one, whom it names, and the text that speaks of each."""
 
+import re
 from collections.abc import Iterable, Iterator
 
 import re2
@@ -12,26 +13,27 @@ from bouncepoll.model.report import RecipientReport
 from bouncepoll.model.verdict import Claim, Detection, Kind, Passage
 
 _BLOCK_LIMIT = 4096
-_SYSTEM_NAMES = re2.compile(
-    r"(?i)^(?:mailer[-_. ]?d(?:a?e)mon|mail[-_.]?daemon|post[-_.]?master|mdaemon|mail(?:er)?[-_.]?delivery.*"
+# Patterns that are tried at the beginning only cost less by ``re``; no repetition in them holds another.
+_SYSTEM_NAMES = re.compile(
+    r"(?ai)^(?:mailer[-_. ]?d(?:a?e)mon|mail[-_.]?daemon|post[-_.]?master|mdaemon|mail(?:er)?[-_.]?delivery.*"
     r"|mail[-_.](?:system|admin|robot|bounces?)|bounces?|double-bounce|mmdf|uucp|smtp|mta.*|ndr|dsn|daemon|mail[-_.]?gate.*"
-    r"|system[-_.]?administrator|exchange|listserv|majordomo|administrator|scanner|webshield.*|mailsweeper|mimesweeper|mailmarshal|interscan|groupshield|mail[-_.]?server|antivirus|virus.*|amavis.*)$"
+    r"|system[-_.]?administrator|exchange|listserv|majordomo|administrator|scanner|webshield.*|mailsweeper|mimesweeper|mailmarshal|interscan|groupshield|mail[-_.]?server|antivirus|virus.*|amavis.*|gwia|maiser)$"
 )
-_SYSTEM_DISPLAY = re2.compile(
-    r"(?i)^\s*[\"']?(?:mail(?:er)? ?(?:delivery|daemon|deliver)|system administrator|systemadministrat"
+_SYSTEM_DISPLAY = re.compile(
+    r"(?ai)^\s*[\"']?(?:mail(?:er)? ?(?:delivery|daemon|deliver)|system administrator|systemadministrat"
     r"|mail ?system|postmaster\b"
     r"|mail administrator|delivery (?:subsystem|system)|internet mail (?:delivery|service)|message router"
     r"|mailer-daemon)"
 )
 # The subjects MTAs write: Postfix, Sendmail, Exim, qmail, Exchange, Gmail, PMDF. Who passes one on adds a prefix.
-_SYSTEM_SUBJECT = re2.compile(
-    r"(?i)^\s*(?:undelivered mail returned to sender|returned mail: |mail delivery failed: returning|failure notice$"
+_SYSTEM_SUBJECT = re.compile(
+    r"(?ai)^\s*(?:undelivered mail returned to sender|returned mail: |mail delivery failed: returning|failure notice$"
     r"|delivery status notification|undeliverable: |undeliverable mail|undeliverable message"
     r"|mail delivery fail(?:ed|ure)$"
     r"|delivery (?:failure|notification: delivery)|nondeliverable mail|mail system error - returned mail"
     r"|unzustellbar: )"
 )
-_ANSWER = re2.compile(r"(?i)^\s*(?:re|aw|antw|sv|vs|odp|res|rif|ynt|auto)\s*:")
+_ANSWER = re.compile(r"(?ai)^\s*(?:re|aw|antw|sv|vs|odp|res|rif|ynt|auto)\s*:")
 _REPORT = re2.compile(r"(?i)multipart/report\b.*\breport-type\s*=\s*\"?delivery-status")
 # A person at a program of his own, even one whose account is called "postmaster".
 _HUMAN_PROGRAM = re2.compile(
@@ -39,12 +41,14 @@ _HUMAN_PROGRAM = re2.compile(
     r"|evolution|kmail|mutt"
     r"|the bat!|roundcube|squirrelmail|horde|zimbra \d|claws|sylpheed|airmail|k-9|gnus|alpine|pegasus"
 )
+_PROGRAM_FIELDS = frozenset({"user-agent", "x-mailer"})
 _ADMINISTRATIVE = re2.compile(
     r"(?i)^(?:mailer-?daemon|post_?master|abuse|support|help(?:desk)?|hostmaster|webmaster|root|noreply|no-reply|"
     r"unsubscribe|spam|security|info-?desk|servicedesk|administrator)@"
 )
 _SPEAKER_LIMIT = 16_384
 _FIELD_TO = re2.compile(r"(?im)^[ \t>]*(?:To|Cc):[ \t]*([^\n]*(?:\n[ \t]+[^\n]*)*)")
+_WRAPPED = re2.compile(r"<([^\s<>]{2,300})\n[ \t]*([^\s<>]{2,300})>")
 _BLANK = re2.compile(r"\n[ \t]*\n")
 
 
@@ -69,6 +73,7 @@ class TextNotice:
     def __init__(self, name: str, signature: str, heads: Iterable["re2._Regexp"]) -> None:
         """``signature`` is searched in the text, lines apart; the first of ``heads`` that finds an address is used."""
         self.name = name
+        self.signature = signature
         self._signature = re2.compile(f"(?im){signature}")
         self._heads = tuple(heads)
 
@@ -88,15 +93,24 @@ class TextNotice:
 
 def from_mail_system(reading: Reading) -> bool:
     """Whether a mail server sent this mail: a null reverse-path, or a sender such as MAILER-DAEMON or postmaster."""
+    known = reading.known.get("from_mail_system")
+    if known is None:
+        known = reading.known["from_mail_system"] = _from_mail_system(reading)
+    return bool(known)
+
+
+def _from_mail_system(reading: Reading) -> bool:
     message = reading.message
     if (message.header("Return-Path") or "").replace(" ", "") == "<>" or message.header("X-Failed-Recipients"):
         return True
     envelope = message.raw.envelope
     if envelope is not None and not envelope.reverse_path:
         return True
-    if _REPORT.search(message.header("Content-Type") or ""):
+    if _is_report(reading):
         return True
-    if _HUMAN_PROGRAM.search(f"{message.header('User-Agent') or ''} {message.header('X-Mailer') or ''}"):
+    if reading.has(_PROGRAM_FIELDS) and _HUMAN_PROGRAM.search(
+        f"{message.header('User-Agent') or ''} {message.header('X-Mailer') or ''}"
+    ):
         return False
     if _is_own_reverse_path(reading) and message.header("In-Reply-To") and _ANSWER.match(reading.subject):
         return False  # The person who looks after the mail server answers, from an account called "postmaster".
@@ -106,7 +120,7 @@ def from_mail_system(reading: Reading) -> bool:
 def answers_for_a_person(reading: Reading) -> bool:
     """Whether the mailbox of a person answered by itself: neither as a mail system nor with a report."""
     message = reading.message
-    if message.header("X-Failed-Recipients") or _REPORT.search(message.header("Content-Type") or ""):
+    if message.header("X-Failed-Recipients") or _is_report(reading):
         return False
     if not reading.sender or _is_system(message.header("From") or "", reading) or message.returned_headers:
         return False
@@ -117,6 +131,11 @@ def answers_for_a_person(reading: Reading) -> bool:
     if generated_by.startswith("mailbox rules agent"):
         return True
     return bool(message.header("In-Reply-To")) and bool(_ANSWER.match(reading.subject))
+
+
+def _is_report(reading: Reading) -> bool:
+    written = reading.message.header("Content-Type") or ""
+    return "delivery-status" in written.lower() and bool(_REPORT.search(written))
 
 
 def _is_system(written: str, reading: Reading) -> bool:
@@ -141,6 +160,13 @@ def _is_own_reverse_path(reading: Reading) -> bool:
 def failed_recipients(reading: Reading) -> list[str]:
     """Return the addresses of X-Failed-Recipients (written by Exim, Gmail and others)."""
     return [found for value in reading.message.header_values("X-Failed-Recipients") for found in addresses(value)]
+
+
+def unwrapped(text: str) -> str:
+    """Return ``text`` with each address in angle brackets that was wrapped over two lines in one piece."""
+    if ">" not in text:
+        return text
+    return str(_WRAPPED.sub(lambda match: f"<{match[1]}{match[2]}>" if "@" in match[0] else match[0], text))
 
 
 def returned_recipients(reading: Reading) -> list[str]:
@@ -199,6 +225,8 @@ def about(text: str, address: str) -> str:
     if end >= 0 and end - start < len(address) + 24:
         end = text.find("\n\n", end + 2)
     paragraph = text[start : end if end >= 0 else len(text)][:_BLOCK_LIMIT]
+    if paragraph.count("@") < 2:
+        return paragraph
     lines = list(_LINE_HEAD.finditer(paragraph))
     if len(lines) < 2:
         return paragraph
@@ -210,13 +238,14 @@ def about(text: str, address: str) -> str:
 
 def claim(address: str | None, block: str, reading: Reading, where: str | None = None, *, alone: bool = False) -> Claim:
     """Return the claim for one recipient of a text notice; ``alone``: the whole text speaks of this recipient."""
-    spoken = diagnostic.read(_after(block, address))
+    said = _after(block, address)
+    spoken = diagnostic.read(said)
     whole = diagnostic.read(reading.text) if alone and not (spoken.reply or spoken.status) else spoken
     report = RecipientReport(
         final_recipient=address,
         status=whole.status,
         reply=whole.reply,
-        diagnostic_code=" ".join(_after(block, address).split())[:_BLOCK_LIMIT] or None,
+        diagnostic_code=" ".join(said.split())[:_BLOCK_LIMIT] or None,
         remote_mta=spoken.host or whole.host,
     )
     passages = [Passage(block, reading.where)]
@@ -251,7 +280,7 @@ def _after(block: str, address: str | None) -> str:
     """Return a block without the address it begins with, for a digit in an address is no reply code."""
     if not address:
         return block
-    at = block.casefold().find(address.casefold())
+    at = block[: 2 * len(address) + 80].casefold().find(address.casefold())
     if not 0 <= at < 40:
         return block
     return block[:at].rstrip("<'\"") + block[at + len(address) :].lstrip(">:'\" \t.")

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
@@ -31,7 +31,9 @@ _MAX_MEMORY_OCTETS = 64 * 1024 * 1024
 _CONTINUED = re.compile(r"(?:^|\s)[245]\d\d-")
 _INNER_CODE = re.compile(r" [245]\d\d[- ](?:[245]\.\d{1,3}\.\d{1,3} )?")
 # Words in somebody's address are not the server's: user-unknown@example.org, quota-team@example.org.
-_ADDRESS = re2.compile(r"[^\s<>@,;:()\"']+@(?:[\pL\pN_-]+(?:\.[\pL\pN_-]+)*)?")
+_BEFORE_ADDRESS = (" ", "<", ">", ",", ";", ":", "(", ")", '"', "'")
+_DOMAIN = re.compile(r"[\w-]++(?:\.[\w-]++)*+")
+_LIMITS = {"subject": 1000, "opening": OPENING_LIMIT, "text": TEXT_LIMIT}
 
 #: The fields of a rule that hold patterns, and what each is matched on.
 PATTERN_FIELDS = {
@@ -117,82 +119,96 @@ def _options() -> Any:
 class RuleBook:
     """All rules in order of precedence. Safe to use from several threads."""
 
-    def __init__(self, rules: Iterable[Rule]) -> None:
-        """``rules`` are in precedence order within a tier."""
+    def __init__(self, rules: Iterable[Rule], *, remembered: int = 4096) -> None:
+        """``rules`` are in precedence order within a tier.
+
+        ``remembered``: how many diagnostics and answers are kept, for servers write the same sentences again and again.
+        """
         self.rules: tuple[Rule, ...] = tuple(sorted(rules, key=lambda rule: rule.tier))
         self._diagnostics = _PatternSet(enumerate(self.rules), "pattern")
         self._compiled: Callable[[str], Any] = cache(compile_pattern)
-        self._by_codes = lru_cache(4096)(self._first_by_codes)
-        self._matches = lru_cache(4096)(self._diagnostics.matches)
+        self._by_codes = lru_cache(remembered)(self._first_by_codes)
+        self._short = lru_cache(remembered)(self._first_by_text)
+        self._found = lru_cache(remembered)(self._diagnostics.found)
+        self._spoken = lru_cache(remembered // 4)(_spoken)
         self._has_own = any(rule.tier == 0 for rule in self.rules)
         self._kind_sets = _kind_sets(self.rules)
+        self._coded = [(at, rule) for at, rule in enumerate(self.rules) if rule.reason is not None and not rule.pattern]
 
     def reason(self, passages: Sequence[Passage], facts: Facts) -> Match | None:
         """Return the strongest rule: the lowest tier, then the first text it matches, codes alone last, then the order.
 
         A text that a rule of tier 1 or 2 speaks of is believed; what stands after it is asked for tier 0 only.
         """
-        best: tuple[int, int, int, int] | None = None
-        for at, passage in enumerate(passages):
-            best = self._best(best, at, _spoken(passage.text), facts)
-            if best is not None and best[0] <= _CERTAIN_TIER and not self._has_own:
+        best: tuple[int, int] | None = None
+        speaker: Passage | None = None
+        for passage in passages:
+            text = self._spoken(passage.text)
+            hit = self._short(text, facts) if len(text) <= _CACHED_CHARACTERS else self._first_by_text(text, facts)
+            if hit is not None and (best is None or self.rules[hit[0]].tier < self.rules[best[0]].tier):
+                best, speaker = hit, passage
+            if best is not None and self.rules[best[0]].tier <= _CERTAIN_TIER and not self._has_own:
                 break
         coded = self._by_codes(facts)
-        if coded is not None and (best is None or self.rules[coded].tier < best[0]):
+        if coded is not None and (best is None or self.rules[coded].tier < self.rules[best[0]].tier):
             return Match(self.rules[coded], str(facts.status or facts.reply_code or facts.remote), "Status")
-        if best is None:
+        if best is None or speaker is None:
             return None
-        passage = passages[best[1]]
-        matched = self._diagnostics.found(best[3], _spoken(passage.text))
-        return Match(self.rules[best[2]], matched, passage.where)
+        return Match(self.rules[best[0]], self._found(best[1], self._spoken(speaker.text)), speaker.where)
 
-    def _best(
-        self, best: tuple[int, int, int, int] | None, at: int, text: str, facts: Facts
-    ) -> tuple[int, int, int, int] | None:
-        """Return the better of ``best`` and the best for one text: tier, place of the text, rule, pattern."""
-        asked = self._matches if len(text) <= _CACHED_CHARACTERS else self._diagnostics.matches
-        for pattern, index in asked(text):
+    def _first_by_text(self, text: str, facts: Facts) -> tuple[int, int] | None:
+        """Return the first rule that gives a reason and matches a text, and the pattern that did, as indices."""
+        patterns = self._diagnostics
+        for pattern, is_asked in patterns.candidates(text):
+            index = patterns.owner(pattern)
             rule = self.rules[index]
-            rank = (rule.tier, at, index, pattern)
-            if rule.reason is not None and (best is None or rank < best) and self._holds(rule, facts):
-                best = rank
-        return best
+            if rule.reason is None or not self._holds(rule, facts):
+                continue
+            if not is_asked or patterns.is_in(pattern, text):
+                return index, pattern
+        return None
 
     def kind(self, reading: Reading, among: frozenset[Kind], led_by: frozenset[str] | None = None) -> Match | None:
         """Return the first rule that says the mail is of one of these kinds.
 
         ``led_by``: only rules whose first field (in the order of ``PATTERN_FIELDS``) is one of these are asked.
         """
-        texts = {
-            "subject": collapse(reading.subject, 1000),
-            "opening": collapse(reading.text, OPENING_LIMIT),
-            "text": collapse(reading.text, TEXT_LIMIT),
-        }
         wanted = {_FAMILIES.get(kind, kind) for kind in among}
-        if Kind.BOUNCE in wanted:
-            texts = {field: _ADDRESS.sub("x@x", value) if "@" in value else value for field, value in texts.items()}
-        best: tuple[int, str, _PatternSet] | None = None
-        for (family, fields), sets in self._kind_sets.items():
+        texts = _Texts(reading, is_masked=Kind.BOUNCE in wanted)
+        best: tuple[int, int, str, _PatternSet] | None = None
+        for family, fields, sets in self._kind_sets:
             if family not in wanted or (led_by is not None and fields[0] not in led_by):
                 continue
-            for index in self._common(fields, sets, texts):
-                if self.rules[index].kind in among and (best is None or index < best[0]):
-                    best = (index, fields[0], sets[fields[0]])
+            hit = self._first_by_fields(fields, sets, texts, among, best[0] if best else len(self.rules))
+            if hit is not None:
+                best = (*hit, fields[0], sets[0])
         if best is None:
             return None
-        index, field, patterns = best
-        pattern = next(at for at, owner in patterns.matches(texts[field]) if owner == index)
+        index, pattern, field, patterns = best
         where = "Subject" if field == "subject" else reading.where
         return Match(self.rules[index], patterns.found(pattern, texts[field]), where)
 
-    @staticmethod
-    def _common(fields: tuple[str, ...], sets: Mapping[str, "_PatternSet"], texts: Mapping[str, str]) -> set[int]:
-        """Return the indices of the rules that match in each of ``fields``; most mails are done after the first."""
-        hits = sets[fields[0]].owners(texts[fields[0]])
-        for field in fields[1:]:
-            if hits:
-                hits &= sets[field].owners(texts[field])
-        return hits
+    def _first_by_fields(
+        self,
+        fields: tuple[str, ...],
+        sets: Sequence["_PatternSet"],
+        texts: "_Texts",
+        among: frozenset[Kind],
+        before: int,
+    ) -> tuple[int, int] | None:
+        """Return the first rule before ``before`` that matches in each of ``fields``, and the pattern of the first."""
+        others: set[int] | None = None
+        for pattern, is_asked in sets[0].candidates(texts[fields[0]]):
+            index = sets[0].owner(pattern)
+            if index >= before:
+                break
+            if self.rules[index].kind not in among or (is_asked and not sets[0].is_in(pattern, texts[fields[0]])):
+                continue
+            if len(fields) > 1 and others is None:
+                others = set.intersection(*(s.owners(texts[f]) for f, s in zip(fields[1:], sets[1:], strict=True)))
+            if others is None or index in others:
+                return index, pattern
+        return None
 
     def _holds(self, rule: Rule, facts: Facts) -> bool:
         return (
@@ -202,19 +218,48 @@ class RuleBook:
         )
 
     def _first_by_codes(self, facts: Facts) -> int | None:
-        for index, rule in enumerate(self.rules):
-            if rule.reason is not None and not rule.pattern and self._holds(rule, facts):
-                return index
-        return None
+        return next((index for index, rule in self._coded if self._holds(rule, facts)), None)
 
 
-@lru_cache(1024)
 def _spoken(text: str) -> str:
     """Return a diagnostic as the rules see it: one line, no codes within it, each address as "x@x"."""
     line = collapse(text, TEXT_LIMIT)
-    if _CONTINUED.search(line):
+    if "-" in line and _CONTINUED.search(line):
         line = _INNER_CODE.sub(" ", line)
-    return str(_ADDRESS.sub("x@x", line)) if "@" in line else line
+    return _masked(line) if "@" in line else line
+
+
+def _masked(line: str) -> str:
+    """Return a text of one line with each address in it as "x@x", whatever is read before and behind its "@"."""
+    left, *rest = line.split("@")
+    done: list[str] = []
+    for right in rest:
+        start = max(map(left.rfind, _BEFORE_ADDRESS)) + 1
+        if start < len(left):
+            done += (left[:start], "x@x")
+            domain = _DOMAIN.match(right)
+            left = right[domain.end() :] if domain else right
+        else:
+            done += (left, "@")
+            left = right
+    return "".join((*done, left))
+
+
+class _Texts(dict[str, str]):
+    """The fields of a mail as rules for kinds see them, each made when it is first asked for."""
+
+    def __init__(self, reading: Reading, *, is_masked: bool) -> None:
+        super().__init__()
+        self._reading = reading
+        self._is_masked = is_masked
+
+    def __missing__(self, field: str) -> str:
+        text = self._reading.subject if field == "subject" else self._reading.text
+        value = collapse(text, _LIMITS[field])
+        if self._is_masked and "@" in value:
+            value = _masked(value)
+        self[field] = value
+        return value
 
 
 @lru_cache(1024)
@@ -230,8 +275,8 @@ def _spellings(status: EnhancedStatus | None) -> frozenset[str]:
 _FAMILIES = {Kind.BOUNCE: Kind.BOUNCE, Kind.DELAY: Kind.BOUNCE, Kind.VACATION: Kind.AUTO_REPLY}
 
 
-def _kind_sets(rules: Sequence[Rule]) -> dict[tuple[Kind, tuple[str, ...]], dict[str, "_PatternSet"]]:
-    """Return the sets for the rules that give a kind, by family and by the fields a rule has.
+def _kind_sets(rules: Sequence[Rule]) -> list[tuple[Kind, tuple[str, ...], list["_PatternSet"]]]:
+    """Return the sets for the rules that give a kind, by family and by the fields a rule has; a set for each field.
 
     One set for all would do, but its automaton grows with the product of what its parts can be in, and most mails are
     asked for one family only.
@@ -241,7 +286,9 @@ def _kind_sets(rules: Sequence[Rule]) -> dict[tuple[Kind, tuple[str, ...]], dict
         if rule.kind is not None:
             fields = tuple(field for field in PATTERN_FIELDS if getattr(rule, field))
             owned[_FAMILIES.get(rule.kind, rule.kind), fields].append((index, rule))
-    return {key: {field: _PatternSet(group, field) for field in key[1]} for key, group in owned.items()}
+    return [
+        (family, fields, [_PatternSet(group, field) for field in fields]) for (family, fields), group in owned.items()
+    ]
 
 
 class _PatternSet:
@@ -263,20 +310,31 @@ class _PatternSet:
                 self._owners.append(index)
         self._set.Compile()
 
-    def matches(self, text: str) -> list[tuple[int, int]]:
-        """Return the patterns that match and the rules they belong to, as indices, in order of precedence."""
+    def candidates(self, text: str) -> Sequence[tuple[int, bool]]:
+        """Return the patterns that may match, in order of precedence, and whether each has to be asked (``is_in``)."""
         if not text or not self._owners:
-            return []
-        found: set[int] = set()
+            return ()
+        found: dict[int, bool] = {}
         for at in self._set.Match(text) or ():
             pattern, is_asked = self._parts[at]
-            if pattern not in found and (not is_asked or self._compiled(self._patterns[pattern]).search(text)):
-                found.add(pattern)
-        return [(pattern, self._owners[pattern]) for pattern in sorted(found)]
+            found[pattern] = is_asked and found.get(pattern, True)
+        return sorted(found.items())
+
+    def is_in(self, pattern: int, text: str) -> bool:
+        """Whether a pattern matches in ``text``."""
+        return self._compiled(self._patterns[pattern]).search(text) is not None
+
+    def owner(self, pattern: int) -> int:
+        """Return the index of the rule a pattern belongs to."""
+        return self._owners[pattern]
 
     def owners(self, text: str) -> set[int]:
         """Return the indices of the rules with a pattern that matches."""
-        return {owner for _, owner in self.matches(text)}
+        return {
+            self._owners[pattern]
+            for pattern, is_asked in self.candidates(text)
+            if not is_asked or self.is_in(pattern, text)
+        }
 
     def found(self, pattern: int, text: str) -> str | None:
         """Return what a pattern matches in ``text``, at most 200 characters."""

@@ -15,7 +15,8 @@ _WORDS = (
     r"Your mail to the following recipients? could not be delivered"
     r" because (?:they are|he is|she is) not accepting mail from"
 )
-_SIGNATURE = re2.compile(r"(?im)^[ \t]*" + _WORDS.replace(" ", r"\s+") + r"\s+\S{3,320}?:?[ \t]*$")
+_FIRST_WORDS = r"^[ \t]*" + _WORDS.replace(" ", r"\s+")
+_SIGNATURE = re2.compile(r"(?im)" + _FIRST_WORDS + r"\s+\S{3,320}?:?[ \t]*$")
 _NAME = re2.compile(r"(?m)^[ \t]*([A-Za-z0-9][A-Za-z0-9._-]{1,63})[ \t]*$")
 
 
@@ -23,6 +24,7 @@ class AolDetector:
     """Reads the names below the sentence; their domain is that of who sent the notice."""
 
     name = "aol"
+    signature = _FIRST_WORDS
 
     def detect(self, reading: Reading) -> Detection | None:
         """Return one claim for each name."""

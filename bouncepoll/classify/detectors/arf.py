@@ -57,8 +57,12 @@ def create() -> ArfDetector:
 
 def _microsoft(reading: Reading) -> Detection | None:
     """Return a complaint of Microsoft's Junk Mail Reporting Program: the mail complained of, without a report part."""
+    if "omplaint" not in reading.subject and "OMPLAINT" not in reading.subject:
+        return None
+    if not _JMRP.search(reading.subject):
+        return None
     for header in reading.message.returned_headers[:20]:
-        if header.name.casefold() == "x-hmxmroriginalrecipient" and _JMRP.search(reading.subject):
+        if header.name.casefold() == "x-hmxmroriginalrecipient":
             recipient = normalise(header.value)
             return Detection(
                 Kind.COMPLAINT, (_claim(recipient, header.name),), shown_by=Passage(header.value, header.name)

@@ -65,10 +65,13 @@ _ABSENT = (("Auto-Submitted", "vacation"), ("X-Apple-Action", "vacation"))
 
 # What a mail system sends answers for nobody; if no detector understood it, a person should see it.
 _MAIL_SYSTEM = re2.compile(r"(?:mailer-?daemon|mail-?daemon|post_?master|mail-noreply)@")
+# What mailing programs put on each mail of a mailing; nobody's absence assistant does.
+_CAMPAIGN_FIELDS = ("X-Campaign", "X-CampaignID", "X-Campaign-Id", "X-MC-User", "X-Mailgun-Tag", "X-CSA-Complaints")
 _LIST_FIELDS = ("List-Id", "List-Unsubscribe", "List-Post", "Mailing-List", "X-BeenThere")
 
 _ANSWER = re2.compile(r"(?i)^\s*(?:re|aw|antw|sv|vs|odp|res|rif|ynt|auto)\s*:")
 
+_PREFIXED = re2.compile(r"[:：]\s*\S")
 # How programs introduce what they quote: an attribution line, a rule with words, a block of header fields.
 _QUOTED = re2.compile(
     r"(?im)^(?:[ \t]*[>|]"
@@ -123,6 +126,8 @@ class AutoReplyDetector:
                 return Detection(kind, claims, _KINDS, Passage(value, field))
         if (message.header("Auto-Submitted") or "").strip().lower().startswith("no"):
             return None
+        if message.header("List-Unsubscribe") and any(message.header(field) for field in _CAMPAIGN_FIELDS):
+            return None  # Whatever its subject says, it was sent to many.
         mark = _mark_of_a_program(reading)
         if mark is not None:
             return Detection(Kind.AUTO_REPLY, claims, _KINDS, mark)
@@ -157,7 +162,10 @@ def _heard(reading: Reading) -> frozenset[str] | None:
     """Return the fields of the rules that may speak of this mail; None: all."""
     if _has_null_reverse_path(reading) or _is_sent_by_a_program(reading):
         return None
-    return _BEGINNING if _stands_alone(reading) else _SUBJECT
+    if _stands_alone(reading):
+        return _BEGINNING
+    # Programs put the subject they answer behind theirs; people who are away and want something write "Absence".
+    return _SUBJECT if _PREFIXED.search(reading.subject) or not _wants_something(reading) else frozenset()
 
 
 def _has_null_reverse_path(reading: Reading) -> bool:
@@ -176,16 +184,22 @@ def _is_sent_by_a_program(reading: Reading) -> bool:
     return marked and not any(message.header(field) for field in _LIST_FIELDS)
 
 
+def _note(reading: Reading) -> str:
+    """Return the text above a signature."""
+    foot = _FOOT.search(reading.text)
+    return reading.text[: foot.start()] if foot else reading.text
+
+
+def _wants_something(reading: Reading) -> bool:
+    """Whether the note asks something or wants something of who reads it."""
+    note = _note(reading)[:_LONGEST_NOTE]
+    return bool(_ASKED.search(note) or _WANTED.search(note))
+
+
 def _stands_alone(reading: Reading) -> bool:
     """Whether the text is a short note of its own: nothing quoted, asked, wanted or attached."""
-    foot = _FOOT.search(reading.text)
-    note = reading.text[: foot.start()] if foot else reading.text
-    if (
-        reading.returned_text
-        or len(note) > _LONGEST_NOTE
-        or _ASKED.search(note)
-        or _WANTED.search(note)
-        or _QUOTED.search(reading.text)
-    ):
+    if reading.returned_text or len(_note(reading)) > _LONGEST_NOTE:
+        return False
+    if _wants_something(reading) or _QUOTED.search(reading.text):
         return False
     return not any(part.disposition == "attachment" for part in reading.message.parts)

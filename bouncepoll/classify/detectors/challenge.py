@@ -20,6 +20,7 @@ _FIELDS = (
     "X-Spamarrest-Request",
     "X-Mailinblack-Challenge",
 )
+_NAMES = frozenset(field.lower() for field in _FIELDS)
 # A person who asks what such a mail wants forwards it, or quotes it.
 _PASSED_ON = re2.compile(r"(?i)^\s*(?:fwd?|wg|tr|rv|enc|i|vs|doorst|vb|pd|továbbítás)\s*:")
 _QUOTED = re2.compile(r"(?m)^[ \t]*>.*\n[ \t]*>")
@@ -27,7 +28,7 @@ _SPEAKER_LIMIT = 8192
 # A word each of the rules needs: asked first, for it is much cheaper than all the rules.
 _HINT = re2.compile(
     r"(?i)confirm|verif|approv|release|guest list|waitlist|courtesy|allow|junk mail|held|conf#|killer|blocker|qconfirm"
-    r"|cli[cq]|klick|tira-?teima|mailinblack|authentifi|best(?:ä|ae)tig|antworten|arrest"
+    r"|cli[cq]|klick|tira-?teima|mailinblack|authentifi|best(?:ä|ae)tig|antworten|arrest|prove|pulse|respond|rispond|подтверд"
 )
 
 
@@ -38,25 +39,30 @@ class ChallengeDetector:
 
     def detect(self, reading: Reading) -> Detection | None:
         """Return whose mailbox asks."""
-        claims = (Claim(RecipientReport(final_recipient=reading.sender or None), where="From"),)
-        for field in _FIELDS:
-            value = reading.message.header(field)
-            if value:
-                return Detection(Kind.CHALLENGE, claims, shown_by=Passage(value, field))
+        if reading.has(_NAMES):
+            for field in _FIELDS:
+                value = reading.message.header(field)
+                if value:
+                    return Detection(Kind.CHALLENGE, _claims(reading), shown_by=Passage(value, field))
         status = _delivery_status(reading)
         if status is not None:
-            asks = reading.sender.endswith("boxbe.com") or "boxbe" in status.lower()
-            return Detection(Kind.CHALLENGE, claims, shown_by=Passage("boxbe", "From or report")) if asks else None
+            if not (reading.sender.endswith("boxbe.com") or "boxbe" in status.lower()):
+                return None
+            return Detection(Kind.CHALLENGE, _claims(reading), shown_by=Passage("boxbe", "From or report"))
         if not _HINT.search(reading.text[:_SPEAKER_LIMIT]):
             return None
         if _PASSED_ON.match(reading.subject) or _QUOTED.search(reading.text):
             return None
-        return Detection(None, claims, frozenset({Kind.CHALLENGE}))
+        return Detection(None, _claims(reading), frozenset({Kind.CHALLENGE}))
 
 
 def create() -> ChallengeDetector:
     """Build the detector."""
     return ChallengeDetector()
+
+
+def _claims(reading: Reading) -> tuple[Claim, ...]:
+    return (Claim(RecipientReport(final_recipient=reading.sender or None), where="From"),)
 
 
 def _delivery_status(reading: Reading) -> str | None:

@@ -12,6 +12,7 @@ _TYPES = frozenset(
     {"application/tlsrpt+gzip", "application/tlsrpt+json", "application/dmarc+xml", "application/dmarc+gzip"}
 )
 _FIELDS = ("TLS-Report-Domain", "TLS-Report-Submitter")
+_NAMES = frozenset(field.lower() for field in _FIELDS)
 # RFC 7489 section 7.2.1.1 and RFC 8460 section 5.1: receiver "!" policy-domain "!" begin "!" end ["!" unique] "." ext.
 # QUIRK: some put a prefix before it, end with ".gzip" or ".json.gzip", or write the days as dates.
 _FILENAME = re2.compile(
@@ -31,6 +32,8 @@ _OPENING = re2.compile(
     r"|(?:aggregate|smtp) (?:dmarc|tls|report) ?(?:report|from)"
     r"|aggregate (?:tls )?report))"
 )
+# What the alternatives of the pattern begin with.
+_FIRST_WORDS = ("this is a", "email auth", "auth", "dmarc ", "aggregate ", "smtp ")
 _XML = re2.compile(r"(?s)^[^<]{0,3}(?:<\?xml[^>]{0,100}>\s*)?<feedback\b.{0,200}<(?:version|report_metadata)>")
 
 
@@ -45,13 +48,15 @@ class AggregateReportDetector:
         for part in message.parts:
             if not part.returned and (shown := _shown(part)):
                 return Detection(Kind.REPORT, shown_by=Passage(shown, f"part {part.path}"))
-        if _SUBJECT.match(reading.subject):
+        if "report" in reading.subject.lower() and _SUBJECT.match(reading.subject):
             return Detection(Kind.REPORT, shown_by=Passage(reading.subject, "Subject"))
-        for field in _FIELDS:
-            value = message.header(field)
-            if value:
-                return Detection(Kind.REPORT, shown_by=Passage(value, field))
-        opening = _OPENING.match(reading.text[:400])
+        if reading.has(_NAMES):
+            for field in _FIELDS:
+                value = message.header(field)
+                if value:
+                    return Detection(Kind.REPORT, shown_by=Passage(value, field))
+        beginning = reading.text[:400]
+        opening = _OPENING.match(beginning) if beginning.lstrip().lower().startswith(_FIRST_WORDS) else None
         if opening:
             return Detection(Kind.REPORT, shown_by=Passage(opening[0].strip(), reading.where))
         return None

@@ -71,7 +71,10 @@ def _report_parts(reading: Reading) -> Iterator[Part]:
     parts = [part for part in reading.message.parts if not part.returned and part.text]
     yield from (part for part in parts if part.content_type in _STATUS_TYPES)
     for part in parts:
-        if part.content_type not in _STATUS_TYPES and _IN_TEXT.search((part.text or "")[:65_536]):
+        if part.content_type in _STATUS_TYPES:
+            continue
+        text = (part.text or "")[:65_536]
+        if "l-recipient" in text.lower() and _IN_TEXT.search(text):
             yield part
 
 

@@ -18,9 +18,10 @@ _ON_DATE = re2.compile(r"(?im)^[ \t]*['\"<]?" + ADDRESS + r"['\">]? (?:on|am|le|
 _ADMINISTRATORS = re2.compile(
     r"(?im)^[ \t]*" + ADDRESS + r"[ \t]*(?:\n[ \t]*)?(?:Remote Server returned|#|[^\n]{0,20}#[<45])"
 )
+_SENTENCE = re2.compile(r"(?im)^[ \t]*Your message to " + ADDRESS + r" couldn't be delivered")
 _MAILTO = re2.compile(r"(?im)^[^\n]{0,80}(?:\(|<mailto:|mailto:)" + ADDRESS + r"\)?>?")
 
 
 def create() -> TextNotice:
     """Build the detector."""
-    return TextNotice("exchange", _SIGNATURE, (_ADMINISTRATORS, _ON_DATE, BARE_HEAD, _MAILTO))
+    return TextNotice("exchange", _SIGNATURE, (_ADMINISTRATORS, _ON_DATE, _SENTENCE, BARE_HEAD, _MAILTO))

@@ -18,6 +18,7 @@ class FmlDetector:
     """Knows the server by its header field, the refusal by its subject or text."""
 
     name = "fml"
+    fields = frozenset({"x-mlserver"})
 
     def detect(self, reading: Reading) -> Detection | None:
         """Return the list that refused the mail."""

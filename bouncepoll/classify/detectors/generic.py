@@ -58,7 +58,7 @@ def create() -> GenericDetector:
 
 def _found(reading: Reading) -> Iterator[tuple[str, str]]:
     """Yield addresses and their blocks: what the headers name, then what was returned, then what the text names."""
-    text = reading.text[:_LIMIT]
+    text = notice.unwrapped(reading.text[:_LIMIT])
     failed = notice.failed_recipients(reading)
     if failed:
         yield from ((address, notice.about(text, address)) for address in failed)

@@ -23,6 +23,8 @@ class GoogleDetector:
     """Knows the English words, else the sender and X-Failed-Recipients: the text may be in any of sixty languages."""
 
     name = "google"
+    signature = _SIGNATURE
+    fields = frozenset({"x-failed-recipients"})
 
     def __init__(self) -> None:
         self._in_english = TextNotice(self.name, _SIGNATURE, (BARE_HEAD,))

@@ -19,6 +19,7 @@ class ImailDetector:
     """Knows the program by its X-Mailer and the subject it writes."""
 
     name = "imail"
+    fields = frozenset({"x-mailer"})
 
     def detect(self, reading: Reading) -> Detection | None:
         """Return one claim for each recipient the notice lists."""

@@ -41,7 +41,8 @@ class MdnDetector:
         for part in reading.message.parts:
             if not part.returned and (part.content_type in _TYPES or _holds_disposition(part)):
                 return _receipt(part)
-        if _REPORT.search(reading.message.header("Content-Type") or ""):
+        written = reading.message.header("Content-Type") or ""
+        if "disposition-notification" in written.lower() and _REPORT.search(written):
             claim = Claim(RecipientReport(final_recipient=reading.sender or None), where="From")
             return Detection(Kind.RECEIPT, (claim,), shown_by=Passage("disposition-notification", "Content-Type"))
         if _SUBJECT.match(reading.subject):
@@ -57,7 +58,7 @@ def create() -> MdnDetector:
 
 def _holds_disposition(part: Part) -> bool:
     """Whether the part is a notification under another media type."""
-    if part.content_type.startswith("text/html") or not part.text or "isposition:" not in part.text[:4096]:
+    if not part.text or part.text.find("isposition:", 0, 4096) < 0 or part.content_type.startswith("text/html"):
         return False
     return "inal-recipient" in part.text[:4096].lower() and bool(_DISPOSITION.search(part.text[:4096]))
 

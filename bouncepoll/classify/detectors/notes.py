@@ -9,7 +9,8 @@ from bouncepoll.model.verdict import Detection, Kind, Passage
 
 TIER = 30
 
-_SIGNATURE = re2.compile(r"(?im)^[ \t]*-{3,}[ \t]*Failure Reasons[ \t]*-{3,}[ \t]*$")
+_TITLE = r"^[ \t]*-{3,}[ \t]*Failure Reasons[ \t]*-{3,}[ \t]*$"
+_SIGNATURE = re2.compile(f"(?im){_TITLE}")
 _LINE = re2.compile(r"(?im)^[ \t]*<?" + ADDRESS + r">?[ \t]*$")
 
 
@@ -17,6 +18,7 @@ class NotesDetector:
     """Reads the list below "Failure Reasons"."""
 
     name = "notes"
+    signature = _TITLE
 
     def detect(self, reading: Reading) -> Detection | None:
         """Return one claim for each address; the lines before it say why."""

@@ -11,11 +11,12 @@ from bouncepoll.model.verdict import Detection, Kind, Passage
 
 TIER = 30
 
-_SIGNATURE = re2.compile(
-    r"(?im)^[ \t]*-{3,} ?(?:Transcript of session follows|The following addresses (?:had|have)"
+_TITLES = (
+    r"^[ \t]*-{3,} ?(?:Transcript of session follows|The following addresses (?:had|have)"
     r"|Session transcript follows"
     r"|Unsent message follows|Recipients of this delivery) ?-{3,}"
 )
+_SIGNATURE = re2.compile(f"(?im){_TITLES}")
 _TRANSCRIPT = re2.compile(
     r"(?im)^[ \t]*-{3,} ?(?:Transcript of session follows|Session transcript follows) ?-{3,}[^\n]*$"
 )
@@ -31,6 +32,7 @@ class SendmailDetector:
     """Reads the list of addresses, else the transcript."""
 
     name = "sendmail"
+    signature = _TITLES
 
     def detect(self, reading: Reading) -> Detection | None:
         """Return one claim for each address listed, or concluded in the transcript."""

@@ -3,7 +3,7 @@
 from bouncepoll.classify import notice
 from bouncepoll.model.reading import Reading
 from bouncepoll.model.report import RecipientReport
-from bouncepoll.model.verdict import Claim, Detection, Kind
+from bouncepoll.model.verdict import Claim, Detection, Kind, Passage
 
 TIER = 20
 
@@ -23,15 +23,23 @@ class UnsubscribeDetector:
         """Return who opts out. In an answer to a mail only the text counts, and only where it stands alone."""
         message = reading.message
         text = reading.text.strip()
+        pressed = (message.header("X-Apple-Unsubscribe") or "").strip().lower() == "true"
+        if pressed and reading.sender:
+            # QUIRK: Apple Mail marks the mail its button sends "Auto-Submitted: auto-replied".
+            return Detection(Kind.UNSUBSCRIBE, _claims(reading), shown_by=Passage("true", "X-Apple-Unsubscribe"))
         if not reading.sender or len(text) > _LONGEST_TEXT or len(reading.subject) > _LONGEST_SUBJECT:
             return None
         automatic = (message.header("Auto-Submitted") or "no").strip().lower() != "no"
         if automatic or message.header("List-Id") or notice.from_mail_system(reading):
             return None
-        claims = (Claim(RecipientReport(final_recipient=reading.sender), where="From"),)
-        return Detection(None, claims, frozenset({Kind.UNSUBSCRIBE}), led_by=_BEGINNING if text else _SUBJECT)
+        may_be = frozenset({Kind.UNSUBSCRIBE})
+        return Detection(None, _claims(reading), may_be, led_by=_BEGINNING if text else _SUBJECT)
 
 
 def create() -> UnsubscribeDetector:
     """Build the detector."""
     return UnsubscribeDetector()
+
+
+def _claims(reading: Reading) -> tuple[Claim, ...]:
+    return (Claim(RecipientReport(final_recipient=reading.sender), where="From"),)

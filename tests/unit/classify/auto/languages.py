@@ -252,4 +252,25 @@ LANGUAGES = (
         "שלום,\n\nאני בחופשה עד 12 במאי 2026. בדחיפות ניתן לפנות למזכירות.",
         "שלום רב,\n\nפנייתך התקבלה ותטופל.",
     ),
+    Language(
+        "ca",
+        "Resposta automàtica",
+        "Fora de l'oficina: Llista",
+        "Hola,\n\nSoc de vacances fins al 12 de maig de 2026. Per a urgències contacteu amb recepció.",
+        "Hola,\n\nHem rebut el vostre missatge i us respondrem aviat.",
+    ),
+    Language(
+        "is",
+        "Sjálfvirkt svar",
+        "Ekki á skrifstofunni: Listi",
+        "Halló,\n\nÉg er í sumarfríi til 12. maí 2026. Ef það er áríðandi hafið samband við Bob.",
+        "Halló,\n\nþetta er sjálfvirkt svar. Við svörum fljótlega.",
+    ),
+    Language(
+        "id",
+        "Balasan otomatis",
+        "Di luar kantor: Daftar",
+        "Halo,\n\nSaya sedang cuti sampai 12 Mei 2026. Untuk hal mendesak hubungi Bob.",
+        "Halo,\n\nKami telah menerima pesan Anda dan akan segera menjawab.",
+    ),
 )

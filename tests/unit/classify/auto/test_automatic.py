@@ -156,7 +156,7 @@ def test_vacation_1_is_known_by_precedence_and_words(precedence: str) -> None:
         ("SUP-12 Garden", "Just confirming that we got your request. We're on it."),
         ("Your request INC0047110 has been opened", "See the portal."),
         ("Support Ticket Opened [#471147]", "We will look into it."),
-        ("RE: [Ticket#2026051210000017] Garden", "Thanks for your email. You wrote: Garden"),
+        ("[Ticket#2026051210000017] RE: Garden", "Thanks for your email. You wrote: Garden"),
         ("Ihre Anfrage", "Guten Tag, Ihr Anliegen wurde unter der Ticketnummer 4711 erfasst."),
         ("[GLPI #0004711] New ticket Garden", "URL: https://desk.example/4711"),
         ("Garden", "Hi Ada, we have received your message and will get back to you within 24 hours."),
@@ -290,6 +290,38 @@ def test_who_left_is_an_automatic_reply_with_the_address_to_use(text: str, absen
 def test_only_a_date_with_one_meaning_is_read(text: str, until: date | None, back: date | None) -> None:
     found = verdict(message(f"Out of the office. {text}", "Re: news", Auto_Submitted="auto-replied"))
     absence = found.findings[0].absence or Absence()
+    assert (absence.away_until, absence.back_on) == (until, back)
+
+
+@pytest.mark.parametrize(
+    ("text", "until", "back"),
+    [
+        ("back on 3 March", None, date(2026, 3, 3)),
+        ("Back on March 3rd", None, date(2026, 3, 3)),
+        ("until 20 December", date(2025, 12, 20), None),
+        ("until 12 January, back on 13 January", date(2026, 1, 12), date(2026, 1, 13)),
+        ("bis zum 3. März", date(2026, 3, 3), None),
+        ("vom 1.3. bis 12.3.", date(2026, 3, 12), None),
+        ("jusqu'au 1er mars", date(2026, 3, 1), None),
+        ("hasta el 3 de marzo", date(2026, 3, 3), None),
+        ("3月3日まで不在", date(2026, 3, 3), None),
+        ("3월 3일까지 부재중", date(2026, 3, 3), None),
+        ("back on 12 May 2027", None, date(2027, 5, 12)),
+        ("back at 9 May", None, date(2026, 5, 9)),
+        ("until 5 pm", None, None),
+        ("back in 2 weeks", None, None),
+        ("until 3/4", None, None),
+        ("until 31 February", None, None),
+        ("until 9.30", None, None),
+    ],
+)
+def test_a_day_without_a_year_is_read_against_the_date_of_the_mail(
+    text: str, until: date | None, back: date | None
+) -> None:
+    mail = message(
+        f"Out of the office. {text}", "Re: news", Auto_Submitted="auto-replied", Date="Tue, 23 Dec 2025 10:00:00 +0100"
+    )
+    absence = verdict(mail).findings[0].absence or Absence()
     assert (absence.away_until, absence.back_on) == (until, back)
 
 

@@ -183,6 +183,27 @@ def test_opt_outs_are_known_by_subject_or_by_a_text_that_says_nothing_else(subje
     assert (found.kind, found.findings[0].recipient) == ("unsubscribe", SENDER)
 
 
+def test_the_button_of_apple_mail_opts_out_although_it_calls_its_mail_an_automatic_reply() -> None:
+    found = verdict(message("Hi", "", Auto_Submitted="auto-replied", X_Apple_Unsubscribe="true"))
+    assert (found.kind, found.findings[0].recipient) == ("unsubscribe", SENDER)
+    assert found.evidence.where == "X-Apple-Unsubscribe"
+    assert kind(message("Hi", "", Auto_Submitted="auto-replied", X_Apple_Unsubscribe="no")) == "auto_reply"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Your message is waiting. Please confirm that you are a real person: https://filter.example/c", "challenge"),
+        ("Your message was held. Can you confirm that you are a real person?", "reply"),
+        ("Please confirm that you are a real person, I do not write to machines.", "reply"),
+        ("Your message was held by my spam filter. Please send it again.", "reply"),
+        ("I saw a new sender in the letter. Please prove to me that a person writes it.", "reply"),
+    ],
+)
+def test_only_a_program_that_held_a_mail_wants_a_proof(text: str, expected: str) -> None:
+    assert kind(message(text, "Your letter")) == expected
+
+
 def test_programs_lists_and_mail_systems_never_opt_out() -> None:
     assert kind(message("", "unsubscribe", Auto_Submitted="auto-replied")) == "auto_reply"
     assert kind(message("", "unsubscribe", List_Id="<team.example.org>")) == "bulk"

@@ -172,3 +172,34 @@ def test_x_auto_response_suppress_and_x_mailer_are_no_signs() -> None:
         kind(message("Hello there.", "Re: news", X_Auto_Response_Suppress="All", X_Mailer="Autoresponder Pro fan"))
         == "reply"
     )
+
+
+@pytest.mark.parametrize(
+    ("subject", "text"),
+    [
+        ("Absence", "Bonjour, je serai absent du bureau lundi. Pouvez-vous me livrer mardi ?"),
+        ("I will be away next week", "So please ship my order to my home address."),
+        ("Out of town", "I will be out of town until Monday. Please send me the parcel on Tuesday."),
+        ("Abwesend", "Ich bin nicht da. Wann kommt das Paket?"),
+    ],
+)
+def test_who_is_away_and_wants_something_is_a_person(subject: str, text: str) -> None:
+    assert kind(message(text, subject)) == "reply"
+
+
+def test_a_program_may_ask_behind_the_subject_it_answers() -> None:
+    mail = message("I am away until 12 May 2026. Is it urgent? Please call my office.", "Out of office: Spring list")
+    assert kind(mail) == "vacation"
+
+
+def test_a_mailing_that_speaks_of_an_absence_is_bulk() -> None:
+    fields = {"List_Unsubscribe": "<https://travel.example/u>", "X_CampaignID": "2026-44"}
+    assert kind(message("I am out of the office - are you?", "Out of office: vacation deals", **fields)) == "bulk"
+    assert (
+        kind(message("-", "Out of office: vacation deals", List_Unsubscribe="<https://travel.example/u>")) == "vacation"
+    )
+
+
+def test_a_ticket_answered_by_a_person_stays_a_reply() -> None:
+    text = "It still does not work. Thanks for your email all the same."
+    assert kind(message(text, "Re: [Ticket#2026051210000017] Your request")) == "reply"

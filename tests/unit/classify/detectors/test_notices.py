@@ -92,6 +92,50 @@ def test_fml_refuses_for_its_list() -> None:
     assert verdict(source.replace("-admin", "-list")).kind != Kind.BOUNCE
 
 
+_LIST = (
+    "From: {sender}\nX-Mailman-Version: 2.1.39\n{more}Precedence: bulk\nList-Id: <garden.example.org>\nSubject: {subject}\n\n"
+    "The reason: Post by non-member to a members-only list. Is being held until the moderator decides.\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("subject", "more", "expected"),
+    [
+        ("Request to mailing list Garden rejected", "X-BeenThere: garden@example.org\n", ("bounce", "on_hold")),
+        ("Your message to Garden awaits moderator approval", "X-BeenThere: garden@example.org\n", ("delay", "on_hold")),
+        ("Your message to garden@example.org awaits moderator approval", "", ("delay", "on_hold")),
+    ],
+)
+def test_a_mailing_list_that_does_not_pass_a_mail_on_is_named(
+    subject: str, more: str, expected: tuple[str, str]
+) -> None:
+    source = _LIST.format(sender="garden-bounces+4a5b@example.org", more=more, subject=subject)
+    assert summary(source) == [("garden@example.org", *expected)]
+    assert only(source).evidence.detector == "lists"
+
+
+def test_what_else_a_mailing_list_writes_is_bulk() -> None:
+    source = _LIST.format(sender="garden-bounces@example.org", more="", subject="Welcome to the Garden list")
+    assert verdict(source).kind == Kind.BULK
+    refused = _LIST.format(sender="garden@example.org", more="", subject="Request to mailing list Garden rejected")
+    assert verdict(refused.replace("X-Mailman-Version", "X-Other")).kind == Kind.BULK
+
+
+def test_an_address_wrapped_over_two_lines_is_one() -> None:
+    source = notice(
+        "Your message could not be delivered to:\n\n<a.very.long.name@department.of.widgets.\n example.org>\n\n550 5.1.1 User unknown\n"
+    )
+    assert summary(source) == [("a.very.long.name@department.of.widgets.example.org", "bounce", "user_unknown")]
+
+
+def test_exchange_names_the_recipient_in_its_first_sentence() -> None:
+    source = notice(
+        "Your message to bob@example.org couldn't be delivered.\n\nbob wasn't found at example.org.\n",
+        "Undeliverable: News",
+    )
+    assert summary(source) == [("bob@example.org", "bounce", "user_unknown")]
+
+
 def test_without_an_address_the_returned_mail_tells() -> None:
     source = notice(
         "Hi. This is the qmail-send program at x.\nPermanent error: user unknown\n\n--- Below this line is a copy of the message.\n\nTo: bob@example.org\n\nHi\n"
