@@ -112,12 +112,14 @@ def decode(octets: bytes, charset: str | None) -> Decoded:
 
 def is_plain(body: str, charset: str | None) -> bool:
     """Whether ``body``, one character an octet, is the text it stands for in ``charset`` already: ASCII in disguise."""
-    return body.isascii() and "\x1b" not in body and (not charset or _is_ascii_superset(charset))
+    return body.isascii() and "\x1b" not in body and is_ascii_superset(charset)
 
 
 @lru_cache(maxsize=128)
-def _is_ascii_superset(charset: str) -> bool:
+def is_ascii_superset(charset: str | None) -> bool:
     """Whether ASCII octets without ESC are ASCII text in a charset; not so in UTF-16, UTF-7, HZ and EBCDIC."""
+    if not charset:
+        return True
     codec = _codec(charset)
     return codec not in {None, "hz", "utf_7"} and _ASCII.decode(codec or "", "replace") == _ASCII.decode("ascii")
 

@@ -14,10 +14,10 @@ from collections.abc import Callable
 from typing import Any
 
 from bouncepoll.mime import transfer
-from bouncepoll.mime.head import Head, content_end, split_head
+from bouncepoll.mime.head import Split, content_end, split_head
 from bouncepoll.mime.limits import MAX_FLANKER_OCTETS
-from bouncepoll.mime.parameters import MESSAGE_TYPES, boundary_of, content_type_of
-from bouncepoll.mime.tree import Node, Unreadable
+from bouncepoll.mime.parameters import DEFAULT_TYPE, ContentType, default_within
+from bouncepoll.mime.tree import Node, Unreadable, container, leaf
 
 _IMPORT_LOCK = threading.Lock()
 
@@ -35,43 +35,43 @@ def read(text: str) -> Node:
     except Exception as exc:
         # flanker raises its own DecodingError and whatever its libraries raise; all of it means the same to us.
         raise Unreadable(f"flanker cannot read it: {type(exc).__name__}") from exc
-    return _node(part, text, "text/plain", frozenset())
+    return _node(part, text, DEFAULT_TYPE, frozenset())
 
 
-def _node(part: Any, text: str, default_type: str, outer: frozenset[str]) -> Node:
+def _node(part: Any, text: str, default: ContentType, outer: frozenset[str]) -> Node:
     if part is None:
         raise Unreadable("flanker left a part out")
     start, end = part._container.start, part._container.end + 1  # noqa: SLF001  flanker gives positions nowhere else
     if start is None:
         raise Unreadable("flanker found no beginning of a part")
     end = max(start, end) if end < len(text) else content_end(text, start, len(outer))
-    head = split_head(text, start, end)
-    content_type = content_type_of(head.content.get("content-type"), default_type)
-    if content_type.name.startswith("multipart/") or part.content_type.is_multipart():
-        boundary = boundary_of(content_type.parameters)
+    split = split_head(text, start, end)
+    content_type = split.head.content_type or default
+    if content_type.is_multipart or part.content_type.is_multipart():
+        boundary = content_type.boundary
         if not boundary or not part.content_type.is_multipart() or boundary in outer:
             raise Unreadable("flanker takes it for another multipart")
-        return _multipart(part, text, head, content_type.name, boundary, outer)
-    if content_type.name in MESSAGE_TYPES and transfer.is_identity(head.content.get("content-transfer-encoding")):
+        return _multipart(part, text, split, content_type, outer | {boundary})
+    if content_type.is_mail and transfer.is_identity(split.head.encoding):
         if not part.content_type.is_message_container():
             raise Unreadable("flanker does not open this mail")
-        return Node(head, "", (_node(part.enclosed, text, "text/plain", outer),))
-    return Node(head, text[head.body_start : end])
+        return container(split, content_type, (_node(part.enclosed, text, DEFAULT_TYPE, outer),))
+    return leaf(split, content_type, text[split.body_start : end])
 
 
-def _multipart(part: Any, text: str, head: Head, content_type: str, boundary: str, outer: frozenset[str]) -> Node:
+def _multipart(part: Any, text: str, split: Split, content_type: ContentType, around: frozenset[str]) -> Node:
+    boundary = content_type.boundary or ""
     if not part.parts or part.content_type.get_boundary() != boundary or not _delimiters_seen(text, boundary):
         raise Unreadable("flanker does not find the parts")
-    default_type = "message/rfc822" if content_type == "multipart/digest" else "text/plain"
     children = []
     for child in part.parts:
         if child is None or not _follows_delimiter(text, child._container.start, boundary):  # noqa: SLF001
             raise Unreadable("flanker puts a part into the wrong multipart")
         if child._container.end + 1 >= child._container.start:  # noqa: SLF001  two delimiters in a row: no part
-            children.append(_node(child, text, default_type, outer | {boundary}))
+            children.append(_node(child, text, default_within(content_type), around))
     if not children:
         raise Unreadable("flanker finds empty parts only")
-    return Node(head, "", tuple(children))
+    return container(split, content_type, tuple(children))
 
 
 def _delimiters_seen(text: str, boundary: str) -> bool:

@@ -20,23 +20,55 @@ _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _SECTION = re.compile(r"([^*]+)(?:\*(\d{1,3}))?(\*)?")
 _TYPE = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+/[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _BARE_TYPES = {"text": "text/plain", "html": "text/html"}
-# Few mails have a boundary like another's, but nearly all have "text/plain; charset=utf-8".
+# Nearly all mails have "text/plain; charset=utf-8" or the like.
 _MAX_CACHED_OCTETS = 200
+_BEFORE_PARAMETER = frozenset(" \t;")
 
-#: Types that hold a mail.
-MESSAGE_TYPES = frozenset({"message/rfc822", "message/global", "message/news"})
+# Types that hold a mail.
+_MAIL_TYPES = frozenset({"message/rfc822", "message/global", "message/news"})
+
+
+#: Types whose content is the header of a returned mail.
+HEADER_TYPES = frozenset({"text/rfc822-headers", "message/rfc822-headers", "message/global-headers"})
+_TEXT_TYPES = HEADER_TYPES | {
+    "message/delivery-status",
+    "message/global-delivery-status",
+    "message/feedback-report",
+    "message/disposition-notification",
+    "message/global-disposition-notification",
+}
 
 
 class ContentType(NamedTuple):
     """A Content-Type: ``name`` is type and subtype in lower case, ``charset`` what is declared, in lower case.
 
-    ``has_filename``: among the parameters is a name, in one piece or in several.
+    ``boundary`` has one character an octet. ``names`` are the parameters that may be a file name: ``name``, in one
+    piece or in several. ``is_mail``: the content is a mail. ``is_ascii_text``: the content is a text, and what of it is
+    ASCII without ESC is so in its charset.
     """
 
     name: str
-    parameters: Parameters = ()
     charset: str | None = None
-    has_filename: bool = False
+    boundary: str | None = None
+    names: Parameters = ()
+    is_multipart: bool = False
+    is_mail: bool = False
+    is_ascii_text: bool = False
+
+
+#: What an entity without Content-Type is (RFC 2045 section 5.2), and in a multipart/digest (RFC 2046 section 5.1.5).
+DEFAULT_TYPE = ContentType("text/plain", is_ascii_text=True)
+DIGEST_TYPE = ContentType("message/rfc822", is_mail=True)
+
+
+def default_within(content_type: ContentType) -> ContentType:
+    """Return what a part without Content-Type is in a multipart of this type."""
+    return DIGEST_TYPE if content_type.name == "multipart/digest" else DEFAULT_TYPE
+
+
+def is_text(name: str) -> bool:
+    """Whether the content of a type is text: text/*, and the types of reports."""
+    return name.startswith("text/") or name in _TEXT_TYPES
 
 
 def split_parameters(raw: str) -> tuple[str, Parameters]:
@@ -53,14 +85,20 @@ def split_parameters(raw: str) -> tuple[str, Parameters]:
     return main[1].lower() if main else "", tuple(found)
 
 
-def content_type_of(raw: str | None, default: str = "text/plain") -> ContentType:
-    """Return what a Content-Type field says; ``raw`` is None where there is none.
-
-    A type that cannot be read is text/plain (RFC 2045 section 5.2); without a field it is ``default``.
-    """
-    if raw is None:
-        return ContentType(default)
-    return _cached_content_type(raw) if len(raw) <= _MAX_CACHED_OCTETS else _content_type(raw)
+def content_type_of(raw: str) -> ContentType:
+    """Return what a Content-Type field says; a type that cannot be read is text/plain (RFC 2045 section 5.2)."""
+    if len(raw) > _MAX_CACHED_OCTETS:
+        return _content_type(raw)
+    # No mail has another's boundary, but what stands around it is the same in thousands of mails.
+    before, mark, after = raw.partition('boundary="')
+    if not mark:
+        return _cached_content_type(raw)
+    value, quote, after = after.partition('"')
+    is_usual = quote and before[-1:] in _BEFORE_PARAMETER and '"' not in before and "\\" not in raw
+    if not is_usual or "boundary" in before.lower():
+        return _content_type(raw)
+    name, charset, _, names, is_multipart, is_mail, is_text = _cached_content_type(f'{before}boundary=""{after}')
+    return ContentType(name, charset, value.rstrip() or None, names, is_multipart, is_mail, is_text)
 
 
 def _content_type(raw: str) -> ContentType:
@@ -68,10 +106,19 @@ def _content_type(raw: str) -> ContentType:
     name = main if _TYPE.fullmatch(main) else _BARE_TYPES.get(main, "text/plain")
     charset = decoded_parameter(parameters, "charset", lambda _: None)
     charset = charset.strip("\"' ").lower()[:40] or None if charset else None
-    return ContentType(name, parameters, charset, any(key.startswith("name") for key, _ in parameters))
+    names = tuple(parameter for parameter in parameters if parameter[0].startswith("name"))
+    return ContentType(
+        name,
+        charset,
+        boundary_of(parameters),
+        names,
+        is_multipart=name.startswith("multipart/"),
+        is_mail=name in _MAIL_TYPES,
+        is_ascii_text=is_text(name) and charsets.is_ascii_superset(charset),
+    )
 
 
-_cached_content_type = lru_cache(maxsize=256)(_content_type)
+_cached_content_type = lru_cache(maxsize=512)(_content_type)
 
 
 def boundary_of(parameters: Parameters) -> str | None:

@@ -2,7 +2,7 @@
 
 import re
 
-from bouncepoll.mime import flanker_reader, scanner, stdlib_reader
+from bouncepoll.mime import clear_reader, flanker_reader, scanner, stdlib_reader
 from bouncepoll.mime.assemble import assemble
 from bouncepoll.mime.defects import Defects
 from bouncepoll.mime.head import skip_envelope
@@ -10,8 +10,10 @@ from bouncepoll.mime.limits import MAX_OCTETS, is_tame
 from bouncepoll.mime.tree import Node, Reader, Unreadable
 from bouncepoll.model.message import Message, RawMessage
 
-# "\r\r\n" is one line end that a careless program wrote twice.
-_LINE_END = re.compile(rb"\r+\n|\r")
+_LONE_CR = re.compile(rb"\r(?!\n)")
+# "\r\r\n" is one line end that a careless program wrote twice. Looked for at the first of several CR only, or a long
+# row of them would take quadratic time.
+_LINE_END = re.compile(rb"(?<!\r)\r++\n")
 
 
 def parse(raw: RawMessage) -> Message:
@@ -40,15 +42,20 @@ def prepare(raw: RawMessage, defects: Defects) -> str:
     if len(octets) < max(raw.size_octets, len(raw.octets)):
         defects.add(f"cut off after {len(octets)} octets")
     if b"\r" in octets:
-        lines = octets.replace(b"\r", b"")
-        is_crlf = len(octets) - len(lines) == octets.count(b"\r\n")
-        octets = lines if is_crlf else _LINE_END.sub(b"\n", octets)
+        if _LONE_CR.search(octets):
+            octets = _LINE_END.sub(b"\n", octets).replace(b"\r", b"\n")
+        else:
+            octets = octets.replace(b"\r", b"")
     text = octets.decode("latin-1")
     start = skip_envelope(text, 0, len(text))
     return text[start:] if start else text
 
 
 def _tree(text: str) -> Node:
+    try:
+        return clear_reader.read(text)
+    except Unreadable:
+        pass
     root, doubt = scanner.scan(text)
     if doubt and is_tame(text):
         for reader in (flanker_reader.read, stdlib_reader.read):

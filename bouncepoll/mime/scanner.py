@@ -7,10 +7,10 @@ mail can be read in several ways the doubt says why, so that other readers can b
 from typing import NamedTuple
 
 from bouncepoll.mime import transfer
-from bouncepoll.mime.head import NO_BLANK_LINE, Head, content_end, split_head
+from bouncepoll.mime.head import NO_BLANK_LINE, Split, content_end, split_head
 from bouncepoll.mime.limits import MAX_DEPTH, MAX_PARTS
-from bouncepoll.mime.parameters import MESSAGE_TYPES, boundary_of, content_type_of
-from bouncepoll.mime.tree import Node
+from bouncepoll.mime.parameters import DEFAULT_TYPE, ContentType, default_within
+from bouncepoll.mime.tree import Node, container, leaf
 
 
 class Scanned(NamedTuple):
@@ -41,7 +41,7 @@ def read(text: str) -> Node:
 def scan(text: str) -> Scanned:
     """Return the tree of a mail, which has LF line ends and one character an octet. Never raises."""
     reading = _Scan(text)
-    root = reading.entity(0, "text/plain", MAX_DEPTH)
+    root = reading.entity(0, DEFAULT_TYPE, MAX_DEPTH)
     return Scanned(root, reading.doubt)
 
 
@@ -59,24 +59,24 @@ class _Scan:
         self._blank = -1
         self._leaves = 0
 
-    def entity(self, start: int, default_type: str, levels: int) -> Node:
+    def entity(self, start: int, default: ContentType, levels: int) -> Node:
         """Read the entity at ``start``, up to the next delimiter of an open multipart, where ``_next`` then stands."""
-        head = self._head(start)
-        content_type = content_type_of(head.content.get("content-type"), default_type)
-        if content_type.name.startswith("multipart/"):
-            boundary = boundary_of(content_type.parameters)
+        split = self._head(start)
+        content_type = split.head.content_type or default
+        if content_type.is_multipart:
+            boundary = content_type.boundary
             if boundary and self._open & {boundary, boundary + "--"}:
                 self._doubt("a boundary that is in use around it")
             elif boundary and levels:
-                children = self._multipart(head.body_start, boundary, content_type.name, levels - 1)
+                children = self._multipart(split.body_start, boundary, content_type, levels - 1)
                 if children:
-                    return Node(head, "", tuple(children))
-        elif levels and content_type.name in MESSAGE_TYPES and _is_identity(head):
-            return Node(head, "", (self.entity(head.body_start, "text/plain", levels - 1),))
+                    return container(split, content_type, tuple(children))
+        elif levels and content_type.is_mail and transfer.is_identity(split.head.encoding):
+            return container(split, content_type, (self.entity(split.body_start, DEFAULT_TYPE, levels - 1),))
         self._leaves += 1
-        return Node(head, self._text[head.body_start : self._content_end(head.body_start)])
+        return leaf(split, content_type, self._text[split.body_start : self._content_end(split.body_start)])
 
-    def _head(self, start: int) -> Head:
+    def _head(self, start: int) -> Split:
         """Read the header section at ``start``; it cannot go on beyond the next delimiter of an open multipart."""
         if self._blank < start:
             self._blank = self._text.find("\n\n", start)
@@ -89,18 +89,18 @@ class _Scan:
             if delimiter:
                 end = max(start, delimiter.start - 1)
             self._next = first_line
-        head = split_head(self._text, start, end)
-        if head.problems and self._text.startswith("--", head.body_start) and NO_BLANK_LINE in head.problems:
+        split = split_head(self._text, start, end)
+        if NO_BLANK_LINE in split.problems and self._text.startswith("--", split.body_start):
             self._doubt("a header section that ends at two hyphens")
-        while self._next < len(self._lines) and self._lines[self._next].start < head.body_start:
+        while self._next < len(self._lines) and self._lines[self._next].start < split.body_start:
             self._next += 1
-        return head
+        return split
 
-    def _multipart(self, start: int, boundary: str, content_type: str, levels: int) -> list[Node]:
+    def _multipart(self, start: int, boundary: str, content_type: ContentType, levels: int) -> list[Node]:
         """Read the parts of a multipart whose preamble begins here; ``_next`` is left at a delimiter further out."""
         if not self._lines:
             self._lines = _lines_from(self._text, start)
-        default_type = "message/rfc822" if content_type == "multipart/digest" else "text/plain"
+        default = default_within(content_type)
         children: list[Node] = []
         names = {boundary, boundary + "--"}
         self._open |= names
@@ -113,7 +113,7 @@ class _Scan:
             if following and following.start == found.end + 1 and following.name in names:
                 self._doubt("two delimiters in a row")  # they have no part between them
             else:
-                children.append(self.entity(min(found.end + 1, self._size), default_type, levels))
+                children.append(self.entity(min(found.end + 1, self._size), default, levels))
             found = self._seek()
         if found and found.is_padded:
             self._doubt("white space after a delimiter")
@@ -141,10 +141,6 @@ class _Scan:
 
     def _doubt(self, why: str) -> None:
         self.doubt = self.doubt or why
-
-
-def _is_identity(head: Head) -> bool:
-    return transfer.is_identity(head.content.get("content-transfer-encoding"))
 
 
 def _lines_from(text: str, start: int) -> list[_Line]:

@@ -11,9 +11,9 @@ from email.policy import compat32
 from typing import Any
 
 from bouncepoll.mime import transfer
-from bouncepoll.mime.head import Head, head_of
-from bouncepoll.mime.parameters import MESSAGE_TYPES, boundary_of, content_type_of
-from bouncepoll.mime.tree import Node, Unreadable
+from bouncepoll.mime.head import Split, split_fields
+from bouncepoll.mime.parameters import DEFAULT_TYPE, DIGEST_TYPE, ContentType
+from bouncepoll.mime.tree import Node, Unreadable, container, leaf
 
 _LEAF = "text/plain"
 # Where the header ends is doubtful: ``head.split_head`` knows better.
@@ -27,29 +27,33 @@ _REFUSED = (
 class _Entity(EmailMessage):
     """Tells the feed parser of the structure, and of nothing else: what is no container is text/plain."""
 
-    _head: Head | None = None
+    _split: Split | None = None
 
     @property
-    def head(self) -> Head:
+    def split(self) -> Split:
         """The header section, which the feed parser adds in one go before it asks for anything."""
-        if self._head is None:
-            self._head = head_of([(name, str(value)) for name, value in self.raw_items()])
-        return self._head
+        if self._split is None:
+            self._split = split_fields([(name, str(value)) for name, value in self.raw_items()])
+        return self._split
+
+    @property
+    def content_type(self) -> ContentType:
+        """What the Content-Type field says."""
+        default = DIGEST_TYPE if self.get_default_type() == DIGEST_TYPE.name else DEFAULT_TYPE
+        return self.split.head.content_type or default
 
     def get_content_type(self) -> str:
-        content = self.head.content
-        name = content_type_of(content.get("content-type"), self.get_default_type()).name
-        if name.startswith("multipart/"):
-            return name
-        is_open = name in MESSAGE_TYPES and transfer.is_identity(content.get("content-transfer-encoding"))
+        content_type = self.content_type
+        if content_type.is_multipart:
+            return content_type.name
+        is_open = content_type.is_mail and transfer.is_identity(self.split.head.encoding)
         return "message/rfc822" if is_open else _LEAF
 
     def get_content_maintype(self) -> str:
         return self.get_content_type().partition("/")[0]
 
     def get_boundary(self, failobj: Any = None) -> Any:
-        content = self.head.content
-        return boundary_of(content_type_of(content.get("content-type")).parameters) or failobj
+        return self.content_type.boundary or failobj
 
 
 def read(text: str) -> Node:
@@ -71,7 +75,8 @@ def _node(entity: EmailMessage) -> Node:
         raise Unreadable("its header is broken")
     payload = entity.get_payload()
     if isinstance(payload, list):
-        return Node(entity.head, "", tuple(_node(child) for child in payload if isinstance(child, EmailMessage)))
+        children = tuple(_node(child) for child in payload if isinstance(child, EmailMessage))
+        return container(entity.split, entity.content_type, children)
     if entity.get_content_maintype() == "multipart":
         raise Unreadable("it finds no parts, and drops what stands in their place")
-    return Node(entity.head, str(payload or ""))
+    return leaf(entity.split, entity.content_type, str(payload or ""))

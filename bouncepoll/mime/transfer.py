@@ -2,6 +2,7 @@
 
 import binascii
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -32,30 +33,31 @@ class Octets(NamedTuple):
     problem: str | None
 
 
-def encoding_name(value: str | None) -> str:
-    """Return the name of a transfer encoding, in lower case, out of a field value; ``""`` when there is none."""
-    return _token(value[:_MAX_VALUE_CHARS]) if value else ""
-
-
 @lru_cache(maxsize=64)
-def _token(value: str) -> str:
+def _decoder(value: str) -> tuple[Callable[[bytes], Octets] | None, str | None]:
+    """Return what decodes a transfer encoding, or why nothing does, in words; None twice where there is no need to."""
     match = _TOKEN.search(value)
-    return match[0].lower() if match else ""
+    encoding = match[0].lower() if match else ""
+    decoder = _DECODERS.get(encoding)
+    is_known = decoder is not None or encoding in _IDENTITY
+    return decoder, None if is_known else f"unknown transfer encoding {printable(encoding, 40)!r}"
+
+
+def is_none(value: str) -> bool:
+    """Whether a field value says that nothing is encoded; an unknown encoding says more."""
+    return _decoder(value[:_MAX_VALUE_CHARS]) == (None, None)
 
 
 def is_identity(value: str | None) -> bool:
     """Whether the octets stand in the mail as they are; an unknown encoding counts as such."""
-    return value is None or encoding_name(value) not in _DECODERS
+    return value is None or _decoder(value[:_MAX_VALUE_CHARS])[0] is None
 
 
-def decode(text: str, value: str | None) -> Content:
+def decode(text: str, value: str) -> Content:
     """Decode a body, one character an octet, whose Content-Transfer-Encoding field is ``value``. Never raises."""
-    encoding = encoding_name(value)
-    decoder = _DECODERS.get(encoding)
+    decoder, problem = _decoder(value[:_MAX_VALUE_CHARS])
     if decoder is None:
-        return Content(
-            text, None if encoding in _IDENTITY else f"unknown transfer encoding {printable(encoding, 40)!r}"
-        )
+        return Content(text, problem)
     octets, problem = decoder(text.encode("latin-1"))
     return Content(octets.decode("latin-1"), problem)
 

@@ -21,7 +21,7 @@ def decode_value(raw: str, report: Callable[[str], None], charset: str | None = 
     ``raw`` has one character an octet. Octets beyond ASCII are UTF-8 (RFC 6532) or else of ``charset``, that of the
     body. ``report`` is told what was broken, in words.
     """
-    if raw.isascii() and raw.isprintable() and "=?" not in raw:
+    if raw.isascii() and "=?" not in raw and raw.replace("\t", "").isprintable():
         return raw.strip()
     value = raw
     if "\x00" in value:

@@ -1,10 +1,13 @@
 """The identity of a mail, which survives what servers do to it."""
 
 import base64
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import pytest
 
-from tests.unit.mime.mails import REPORT, parse
+from bouncepoll.model.fingerprint import fingerprint
+from tests.unit.mime.mails import REPORT, parse, raw
 
 NOTICE = "Das Postfach von <alice@example.net> ist voll,\nsagt Müller.\n"
 TEXT = "Subject: voll\nMessage-ID: <1@example.net>\nDate: Mon, 2 Mar 2026 10:00:00 +0000\nFrom: a@example.net\n"
@@ -61,3 +64,27 @@ def test_the_returned_mail_does_not_count() -> None:
 
 def test_it_is_64_hexadecimal_digits_and_never_changes() -> None:
     assert parse("Subject: x\n\ntext").fingerprint == "6903b0dfb1383173e763a38c076e250527978efdf068b8e8cd9240e07338c8f8"
+
+
+def test_it_is_computed_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def count(index: Mapping[str, str], texts: Iterable[str]) -> str:
+        asked.append(index)
+        return fingerprint(index, texts)
+
+    monkeypatch.setattr("bouncepoll.model.message.fingerprint", count)
+    message = parse(REPORT)
+    assert asked == []
+    assert len({message.fingerprint, message.fingerprint, parse(REPORT).fingerprint}) == 1
+    assert len(asked) == 2
+    completed = replace(message, raw=raw(REPORT, size_octets=9999))
+    assert completed.fingerprint == message.fingerprint
+    assert len(asked) == 2
+
+
+def test_a_message_has_no_other_attributes() -> None:
+    with pytest.raises(AttributeError, match="'Message' object has no attribute 'fingerprints'"):
+        getattr(parse(REPORT), "finger" + "prints")
+    with pytest.raises(AttributeError):
+        parse(REPORT).fingerprint = ""  # type: ignore[misc]  # that it cannot be set is the point

@@ -2,14 +2,19 @@
 
 import base64
 import importlib
+import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bouncepoll import mime
-from tests.unit.mime.mails import REPORT, content, leaf, multipart, outline, parse, part, raw
+from bouncepoll.mime.limits import MAX_OCTETS
+from bouncepoll.model.message import Header, Message, RawMessage
+from tests.unit.mime.mails import REF, REPORT, content, leaf, multipart, outline, parse, part, raw
 
 
 def test_a_report_has_its_parts_in_the_order_and_with_the_paths_of_imap() -> None:
@@ -192,6 +197,77 @@ def test_line_ends_within_a_transfer_encoding() -> None:
 
 def test_it_says_what_stayed_at_the_source() -> None:
     assert mime.parse(raw("Subject: x\n\ntext", size_octets=20_000)).defects == ("cut off after 16 octets",)
+
+
+class _Counted(bytes):
+    """Octets that tell which of them are taken out, and that nobody may look through as a whole."""
+
+    taken: int
+
+    def __getitem__(self, index: Any) -> Any:
+        part = super().__getitem__(index)
+        self.taken += len(part) if isinstance(part, bytes) else 1
+        return part
+
+
+def _refuse(octets: _Counted, *_: object) -> None:
+    pytest.fail("the whole mail was looked through")
+
+
+for _name in set(dir(bytes)) - set(dir(object)) - {"__getitem__", "__len__", "__bytes__", "__buffer__"}:
+    setattr(_Counted, _name, _refuse)
+
+
+@pytest.mark.parametrize("body", [b"<p>news</p>\r\n", b"a", b"--c\r\n\r\nnews\r\n"])
+def test_of_a_mail_of_20_megabytes_no_more_is_looked_at_than_of_256_kilobytes(body: bytes) -> None:
+    start = REPORT.partition("plain news")[0].replace("\n", "\r\n").encode()
+    octets = _Counted(start + body * (20 * 1024 * 1024 // len(body)))
+    octets.taken = 0
+    message = mime.parse(RawMessage(REF, octets, len(octets)))
+    assert octets.taken == MAX_OCTETS
+    small = mime.parse(RawMessage(REF, bytes(octets)[:MAX_OCTETS], len(octets)))
+    assert content(message) == content(small)
+    assert message.original_message_id == "<n1@example.com>"
+
+
+def test_what_was_read_can_be_sent_to_another_process() -> None:
+    message = parse(REPORT.replace("Subject: Undelivered", "Subject: =?utf-8?q?zur=C3=BCck?="))
+    sent = pickle.loads(pickle.dumps(message))
+    assert content(sent) == content(message)
+    assert sent == message
+    assert sent.header("Subject") == "zurück"
+    assert [type(part.headers) for part in sent.parts] == [tuple] * 5
+
+
+def test_what_was_read_cannot_be_changed() -> None:
+    message = parse(REPORT)
+    with pytest.raises(AttributeError):
+        message.parts[0].text = ""  # type: ignore[misc]  # that it cannot be set is the point
+    with pytest.raises(AttributeError):
+        message.headers = ()  # type: ignore[misc]  # that it cannot be set is the point
+    with pytest.raises(TypeError):
+        message.headers[0] = message.headers[1]  # type: ignore[index]  # that it cannot be set is the point
+
+
+def test_threads_may_look_at_a_mail_at_the_same_time() -> None:
+    def look(message: Message) -> tuple[object, object]:
+        return tuple(message.headers), tuple(message.returned_headers)
+
+    for _ in range(20):
+        with ThreadPoolExecutor(8) as pool:
+            seen = list(pool.map(look, [parse(REPORT)] * 16))
+        assert set(seen) == {look(parse(REPORT))}
+        assert seen[0][1] == (
+            Header("Message-ID", "<n1@example.com>"),
+            Header("Subject", "News"),
+            Header("Content-Type", "multipart/alternative; boundary=c"),
+        )
+
+
+def test_all_values_of_a_field() -> None:
+    message = parse("Received: one\nSubject: x\nRECEIVED: two\n\ntext\n")
+    assert list(message.header_values("received")) == ["one", "two"]
+    assert list(message.header_values("X-None")) == []
 
 
 def test_importing_and_parsing_is_silent_and_writes_nothing(tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ import random
 
 import pytest
 
-from bouncepoll.mime import flanker_reader, parser, scanner, stdlib_reader
+from bouncepoll.mime import clear_reader, flanker_reader, parser, scanner, stdlib_reader
 from bouncepoll.mime.defects import Defects
+from bouncepoll.mime.limits import MAX_DEPTH, MAX_PARTS
 from bouncepoll.mime.tree import Node, Reader, Unreadable
 from bouncepoll.model.message import Message
 from tests.unit.mime.mails import REPORT, content, multipart, outline, parse, raw
@@ -50,7 +51,36 @@ def test_a_clear_structure_is_read_as_the_other_readers_read_it(sloppiness: floa
     assert min(compared.values()) > 50
 
 
-@pytest.mark.parametrize("reader", [flanker_reader.read, stdlib_reader.read, scanner.read])
+@pytest.mark.parametrize("is_cut", [False, True])
+@pytest.mark.parametrize("sloppiness", [0.0, 0.02, 0.1])
+def test_what_the_quickest_reader_reads_the_scanner_reads_alike_and_without_a_doubt(
+    sloppiness: float, is_cut: bool
+) -> None:
+    compared = 0
+    for seed in range(400):
+        text = Maker(seed, sloppiness).mail()
+        text = text[: random.Random(seed).randint(0, len(text))] if is_cut else text
+        message = _read(text, clear_reader.read)
+        if message:
+            compared += 1
+            assert not _doubt(text), seed
+            assert content(message) == content(parser.parse_with(raw(text), scanner.read)), seed
+    assert compared > 200
+
+
+def test_a_report_needs_no_other_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(text: str) -> scanner.Scanned:
+        pytest.fail("the scanner was asked")
+
+    monkeypatch.setattr(scanner, "scan", refuse)
+    assert len(parse(REPORT).parts) == 5
+    assert len(parse(REPORT[: len(REPORT) - 20]).parts) == 5
+    assert outline(parse("Content-Type: multipart/mixed; boundary=b\n\nby hand\n")) == [
+        ("1", "text/plain", "by hand\n")
+    ]
+
+
+@pytest.mark.parametrize("reader", [clear_reader.read, flanker_reader.read, stdlib_reader.read, scanner.read])
 def test_every_reader_reads_a_report(reader: Reader) -> None:
     assert content(parser.parse_with(raw(REPORT), reader)) == content(parse(REPORT))
 
@@ -95,6 +125,19 @@ def test_in_doubt_flanker_is_asked_first(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     ("reader", "text"),
     [
+        (clear_reader.read, multipart("\none").replace("--b\n", "--b \n")),
+        (clear_reader.read, multipart("\none", closing="--b\n--b--\n")),
+        (clear_reader.read, multipart("\none", closing="--b--x\n")),
+        (clear_reader.read, multipart("\none", closing="--b")),
+        (clear_reader.read, multipart("\none", closing="--b\n")),
+        (clear_reader.read, multipart(closing="--b--\n--b\n\none\n--b--\n")),
+        (clear_reader.read, multipart(closing="--b--\n")),
+        (clear_reader.read, multipart("X-Field: 1\n--c\n\none")),
+        (clear_reader.read, multipart("Content-Type: multipart/mixed; boundary=b\n\n--b\n\none\n--b--\n")),
+        (clear_reader.read, multipart("Content-Type: multipart/mixed; boundary=b--\n\n--b--\n\none\n", closing="")),
+        (clear_reader.read, multipart("Content-Type: multipart/mixed; boundary=bc\n\n--bc\n\none\n--bc--\n")),
+        (clear_reader.read, multipart(*["\none"] * (MAX_PARTS + 1))),
+        (clear_reader.read, "Content-Type: message/rfc822\n\n" * (MAX_DEPTH + 1)),
         (flanker_reader.read, "a" * 70_000),
         (flanker_reader.read, "Content-Type: multipart/mixed; boundary=b\n\nno parts\n"),
         (flanker_reader.read, "Content-Type: multipart/mixed\n\nno boundary\n"),
