@@ -13,7 +13,10 @@ from bouncepoll.bootstrap import Application
 from bouncepoll.errors import BouncepollError, ConfigurationError, UsageError
 from bouncepoll.settings import Settings, load
 
-NO_MAILBOX = "no mailbox is configured; add a [mailboxes.NAME] section ('bouncepoll config example' shows one)"
+NO_MAILBOX = (
+    "no mailbox is configured; add a [mailboxes.NAME] section, or [listener] for 'serve' ('bouncepoll config example' "
+    "shows both)"
+)
 
 
 @dataclass

@@ -13,9 +13,10 @@ from bouncepoll.cli._state import state_of
 from bouncepoll.errors import ConfigurationError
 from bouncepoll.settings import example_toml
 from bouncepoll.store import schema
+from bouncepoll.store.backup import back_up
 
 rules = typer.Typer(help="The rules that give bounces their reason.", no_args_is_help=True)
-db = typer.Typer(help="The database's schema.", no_args_is_help=True)
+db = typer.Typer(help="The database: its schema, a copy of it.", no_args_is_help=True)
 config = typer.Typer(help="The configuration.", no_args_is_help=True)
 
 ExtraOption = Annotated[
@@ -103,6 +104,17 @@ def db_status(context: typer.Context, as_json: JsonOption = False) -> None:
         print_fields("Database", fields)
     if not status.up_to_date:
         raise typer.Exit(1)
+
+
+@db.command("backup")
+def db_backup(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="Where the copy is written, mode 0600.")],
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a file of that name.")] = False,
+) -> None:
+    """Copy a SQLite database that may be in use; put the copy in its place to go back. PostgreSQL has pg_dump."""
+    size = back_up(state_of(context).settings.database.url, file, replace=replace)
+    say(f"{file}: {size} octets, checked")
 
 
 @config.command("check")

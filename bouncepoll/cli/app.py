@@ -12,8 +12,11 @@ from bouncepoll import __version__
 from bouncepoll.cli import (
     _logs,
     admin,
+    dns,
+    doctor,
     events,
     filters,
+    keys,
     mailboxes,
     mails,
     messages,
@@ -34,11 +37,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (running, mails, reprocessing):
+for module in (running, mails, reprocessing, doctor):
     module.register(app)
 for name, group in (
     ("filter", filters.app),
     ("mailbox", mailboxes.app),
+    ("keys", keys.app),
     ("message", messages.app),
     ("events", events.app),
     ("outbox", outbox.app),
@@ -46,6 +50,7 @@ for name, group in (
     ("rules", admin.rules),
     ("db", admin.db),
     ("config", admin.config),
+    ("dns", dns.app),
 ):
     app.add_typer(group, name=name)
 

@@ -1,29 +1,44 @@
 """``bouncepoll mailbox``: the polled mailboxes, how they fare, and whether they can be reached."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from bouncepoll.cli._output import JsonOption, print_json, print_table
+from bouncepoll.auth.logins import ends_soon
+from bouncepoll.cli._output import JsonOption, print_json, print_table, say
 from bouncepoll.cli._state import NO_MAILBOX, exit_status, state_of
+from bouncepoll.cli.presets import presets
 from bouncepoll.errors import BouncepollError, ConfigurationError
 
 app = typer.Typer(help="The polled mailboxes.", no_args_is_help=True)
+app.command()(presets)
 
 
 @app.command("list")
 def list_(context: typer.Context, as_json: JsonOption = False) -> None:
-    """List the configured mailboxes, their last poll and their next one."""
+    """List the configured mailboxes, how they log in, their last poll and their next one."""
     with state_of(context).application() as application:
+        now = application.clock()
+        ends = {name: application.credentials.expiries(f"mailboxes.{name}") for name in application.settings.mailboxes}
         states = {state.source: state for state in application.store.mailboxes.all()}
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "name": name,
                 "protocol": options.protocol,
+                "provider": getattr(options, "provider", None),
                 "host": getattr(options, "host", None),
+                "port": getattr(options, "tcp_port", None),
+                "security": getattr(options, "security", None),
+                "username": getattr(options, "username", None),
+                "max_connections": getattr(options, "max_connections", None),
+                "path": getattr(options, "path", None),
                 "folders": getattr(options, "folders", ()),
                 "on_done": str(options.on_done),
                 "enabled": options.enabled,
+                "auth": application.credentials.kind(f"mailboxes.{name}"),
+                "expires_at": ends[name][0].expires_at if ends[name] else None,
+                "expires": ends[name][0].what if ends[name] else None,
+                "expires_soon": any(ends_soon(expiry, now) for expiry in ends[name]),
                 "last_success_at": states[name].last_success_at if name in states else None,
                 "next_poll_at": states[name].next_poll_at if name in states else None,
                 "failures": states[name].failures if name in states else 0,
@@ -35,18 +50,47 @@ def list_(context: typer.Context, as_json: JsonOption = False) -> None:
         for row in rows:
             print_json(row)
         return
-    columns = (
-        "name",
-        "protocol",
-        "host",
-        "folders",
-        "on_done",
-        "enabled",
-        "last_success_at",
-        "next_poll_at",
-        "last_error",
-    )
-    print_table("Mailboxes", columns, ([row[column] for column in columns] for row in rows))
+    columns = ("mailbox", "where", "login", "last success", "next poll", "trouble")
+    print_table("Mailboxes", columns, (_shown(row) for row in rows))
+
+
+@app.command()
+def login(
+    context: typer.Context,
+    mailbox: Annotated[
+        str, typer.Argument(metavar="NAME", help="Name of the mailbox; delivery.smtp for the account that forwards.")
+    ],
+) -> None:
+    """Log in once by device code or in a browser, store the login encrypted, and try it at the mailbox."""
+    with state_of(context).application() as application:
+        section = mailbox if mailbox.startswith("delivery.") else f"mailboxes.{mailbox}"
+        if section != mailbox:
+            application.mailbox(mailbox)
+        # Imported here: what a browser login needs is needed by no other command.
+        from bouncepoll.auth.login import Console  # noqa: PLC0415
+
+        application.credentials.log_in(section, Console(say))
+        say("The login is stored.")
+        if section == mailbox:
+            say("The next forward uses it.")
+            return
+        source = application.source(mailbox)
+        try:
+            source.open()
+        finally:
+            source.close()
+        say(f"{mailbox}: the mailbox accepts it.")
+
+
+def _shown(row: dict[str, Any]) -> tuple[object, ...]:
+    """Return what a terminal has room for; the JSON has all of it."""
+    name = row["name"] if row["enabled"] else f"{row['name']} (disabled)"
+    login = row["auth"]
+    if row["expires_at"] is not None:
+        soon = " soon" if row["expires_soon"] else ""
+        login = f"{login}; {row['expires']} ends{soon}, {row['expires_at']:%Y-%m-%d}"
+    where = f"{row['provider'] or row['protocol']} {row['host'] or row['path'] or ''} {', '.join(row['folders'])}"
+    return name, where, login, row["last_success_at"], row["next_poll_at"], row["last_error"]
 
 
 @app.command()

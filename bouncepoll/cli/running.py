@@ -2,6 +2,7 @@
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,8 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from bouncepoll.bootstrap import Application, PollOutcome
+from bouncepoll.bootstrap._listener import ListenerDesk
+from bouncepoll.bootstrap._watching import watcher_of
 from bouncepoll.cli import _logs
 from bouncepoll.cli._output import JsonOption, console, print_json, print_table, say
 from bouncepoll.cli._state import NO_MAILBOX, State, exit_status, state_of
@@ -24,14 +27,15 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(context: typer.Context) -> None:
-    """Poll all mailboxes and drain the outbox until SIGTERM; one log line an event on standard error."""
+    """Poll all mailboxes, listen for mails, and drain the outbox until SIGTERM; logs go to standard error."""
     state = state_of(context)
     _configure_logs(state)
     with state.application() as application, application.exclusive():
-        if not application.mailboxes:
+        listening = state.settings.listener.is_on
+        if not application.mailboxes and not listening:
             raise ConfigurationError(NO_MAILBOX)
         application.check_delivery()
-        _run(application, sorted(application.mailboxes))
+        _run(application, sorted(application.mailboxes), listen=listening)
 
 
 def poll(
@@ -91,8 +95,9 @@ def demo(
         say(f"  {command}")
 
 
-def _run(application: Application, mailboxes: list[str]) -> None:
-    if not Service(application, mailboxes).run():
+def _run(application: Application, mailboxes: list[str], *, listen: bool = False) -> None:
+    listener = partial(ListenerDesk, application) if listen else None
+    if not Service(application, mailboxes, listener, partial(watcher_of, application)).run():
         # A thread waits for a server that does not answer; what it had is not committed, so nothing is lost.
         sys.stderr.flush()
         os._exit(0)
