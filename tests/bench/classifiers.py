@@ -64,6 +64,7 @@ def main() -> int:
     worker = [sys.executable, "-m", "tests.bench.worker"]
     readers = {
         "bouncepoll": [*worker, "bouncepoll", seconds],
+        "keeping no answers": [*worker, "forgetful", seconds],
         "Sisimai (Perl)": ["perl", str(HERE / "sisimai.pl"), seconds],
         "flufl.bounce": [*worker, "flufl", seconds],
         "flanker": [*worker, "flanker", seconds],

@@ -1,24 +1,32 @@
 """One reader over the mails named on standard input, in a process of its own; prints mails, seconds, findings.
 
-usage: worker.py READER SECONDS, with READER one of bouncepoll, flufl, flanker
+usage: worker.py READER SECONDS, with READER one of bouncepoll, forgetful (bouncepoll that keeps no answers from mail to
+mail, as if no sentence came twice), flufl, flanker
 """
 
 import email
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bouncepoll.classify import create_classifier
+from bouncepoll.classify.rulebook import RuleBook
 from bouncepoll.mime import parse
 from bouncepoll.model.message import MessageRef, RawMessage
 from bouncepoll.policy.severity import severity
 
 
-def bouncepoll_reader() -> Callable[[bytes], int]:
-    """Return what ``poll`` does with each mail before it is stored: parse, classify, severity."""
+def bouncepoll_reader(*, forgets: bool = False) -> Callable[[bytes], int]:
+    """Return what ``poll`` does with each mail before it is stored: parse, classify, severity.
+
+    ``forgets``: it keeps no answers from mail to mail, as if no sentence came twice.
+    """
     classifier = create_classifier()
+    if forgets:
+        classifier.rules = RuleBook(classifier.rules.rules, remembered=0)
 
     def read(octets: bytes) -> int:
         verdict = classifier.classify(parse(RawMessage(MessageRef("bench", "", None, "0"), octets, len(octets))))
@@ -55,7 +63,12 @@ def flanker_reader() -> Callable[[bytes], int]:
     return read
 
 
-READERS = {"bouncepoll": bouncepoll_reader, "flufl": flufl_reader, "flanker": flanker_reader}
+READERS: dict[str, Callable[[], Callable[[bytes], int]]] = {
+    "bouncepoll": bouncepoll_reader,
+    "forgetful": partial(bouncepoll_reader, forgets=True),
+    "flufl": flufl_reader,
+    "flanker": flanker_reader,
+}
 
 
 def main() -> None:

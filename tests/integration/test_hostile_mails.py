@@ -1,5 +1,6 @@
 """Mails made to break a parser: never an exception, always within the limits, and never more than linear work."""
 
+import base64
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -84,6 +85,10 @@ HOSTILE: dict[str, Callable[[int], str]] = {
     "utf-7": lambda n: "Content-Type: text/plain; charset=utf-7\n\n" + "+AGE-" * (n // 5),
     "iso-2022-jp": lambda n: "Content-Type: text/plain; charset=iso-2022-jp\n\n" + "\x1b$B" * (n // 3),
     "carriage returns": lambda n: "Subject: x\n\n" + "\r\r\r\r\n\r" * (n // 6),
+    "carriage returns in a row": lambda n: "Subject: x\n\n" + "\r" * n,
+    "encoded carriage returns": lambda n: (
+        "Content-Transfer-Encoding: base64\n\n" + base64.b64encode(b"\r" * (n * 3 // 4)).decode()
+    ),
     "nul": lambda n: "\0" * n,
     "from lines": lambda n: "From \n" * (n // 6),
     "colons": lambda n: ":" * n,

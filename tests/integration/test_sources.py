@@ -15,6 +15,7 @@ from bouncepoll.model.message import RawMessage
 from bouncepoll.ports import Source
 from bouncepoll.sources import imap, pop3
 from bouncepoll.sources.pop3._source import Pop3Source
+from bouncepoll.testing import FakeTokens
 from tests.servers import free_port
 from tests.servers import scripted as scripts
 from tests.servers.dovecot import Dovecot, DovecotUser
@@ -39,9 +40,10 @@ def source_of(protocol: str, port: int, ca_file: Path | None, user: DovecotUser 
         "timeout": 10,
         **more,
     }
+    tokens = FakeTokens(options["auth"]["password"])
     if protocol == "imap":
-        return imap.create("news", imap.Options(**options))
-    return pop3.create("news", pop3.Options(**options))
+        return imap.create("news", imap.Options(**options), tokens)
+    return pop3.create("news", pop3.Options(**options), tokens)
 
 
 def port_of(dovecot: Dovecot, protocol: str, security: str) -> int:
@@ -257,17 +259,23 @@ def test_without_move_mails_are_copied_and_removed(older_dovecot: Dovecot) -> No
     assert "\\Deleted" in older_dovecot.flags(user, "INBOX")[-1]
 
 
-def test_a_server_that_wants_folders_below_inbox_is_explained(authority: trustme.CA, ca_file: Path) -> None:
+def test_folders_are_found_and_made_in_the_namespace_of_the_account(authority: trustme.CA, ca_file: Path) -> None:
     settings = "namespace inbox {\n  prefix = INBOX.\n  separator = .\n}"
     with Dovecot.running(authority, ca_file, settings=settings) as server:
         user = server.new_user()
         server.append(user, "INBOX", MAIL)
+        server.append(user, "Junk", MAIL)
         source = source_of("imap", server.imaps_port, ca_file, user)
         source.open()
-        refs = [raw.ref for raw in read(source)]
-        with pytest.raises(SourceUnavailable, match=r"create it by hand, or .*move:INBOX\.Processed"):
-            source.settle(refs, Disposition(DoneAction.MOVE, "Processed"))
-        assert list(source.settle(refs, Disposition(DoneAction.MOVE, "INBOX.Processed"))) == refs
+        for folder, target, made in (
+            ("INBOX", "Processed/Böunces", "INBOX.Processed.Böunces"),
+            ("Junk", "INBOX.Processed", "INBOX.Processed"),
+        ):
+            scan = source.scan(folder, None)
+            (raw,) = source.fetch(scan, scan.uids)
+            assert raw.ref.folder == folder
+            assert list(source.settle([raw.ref], Disposition(DoneAction.MOVE, target))) == [raw.ref]
+            assert server.mails(user, made) == [MAIL]
         source.close()
 
 
@@ -308,8 +316,8 @@ def test_a_pop3_session_that_ends_without_quit_deletes_nothing(dovecot: Dovecot)
     assert isinstance(source, Pop3Source)
     source.open()
     (raw,) = read(source)
+    assert list(source.settle([raw.ref], DELETE, wait=False)) == []
     assert source._connection is not None
-    assert source._connection.delete([1]) == {}
     source._connection.drop()  # As a process that is killed leaves it.
     assert dovecot.mails(user, "INBOX") == [MAIL]
     source.open()

@@ -1,6 +1,7 @@
 """A private Postfix: takes mails for any address on a random loopback port and keeps them in a Maildir.
 
 ``refused@…`` is answered with 550, ``deferred@…`` with 450, so that replies for single recipients come from a real MTA.
+Mails for ``…@lmtp.example`` are handed on to ``lmtp_port`` by LMTP, those for ``…@mx.example`` to ``mx_port`` by SMTP.
 """
 
 import os
@@ -49,6 +50,8 @@ smtpd_tls_key_file = {base}/key.pem
 smtpd_client_connection_count_limit = 0
 smtpd_client_connection_rate_limit = 0
 smtpd_error_sleep_time = 0
+smtp_tls_security_level = may
+transport_maps = regexp:{base}/transport
 """
 
 _MASTER = """\
@@ -83,19 +86,26 @@ class Postfix:
 
     def __init__(self, base: Path, port: int) -> None:
         self.port = port
+        self.lmtp_port = free_port()
+        self.mx_port = free_port()
         self._base = base
+        self._settings = ""
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
     @contextmanager
-    def running(cls, authority: trustme.CA, ca_file: Path) -> "Iterator[Postfix]":
-        """Run a Postfix whose certificate is signed by ``authority`` (``ca_file`` holds its certificate)."""
+    def running(cls, authority: trustme.CA, ca_file: Path, *, settings: str = "") -> "Iterator[Postfix]":
+        """Run a Postfix whose certificate is signed by ``authority`` (``ca_file`` holds its certificate).
+
+        ``settings`` are added to its main.cf.
+        """
         command = program("postfix", "postfix")
         if os.getuid() != 0:
             missing("root's rights, which Postfix needs,", "postfix, and run the tests as root")
         base = Path(tempfile.mkdtemp(prefix="bp-pf-", dir="/tmp"))
         server = cls(base, free_port())
         try:
+            server._settings = settings
             server._prepare(authority)
             server._start(command)
             yield server
@@ -109,6 +119,11 @@ class Postfix:
         """The sendmail program, told to use this Postfix."""
         return (program("sendmail", "postfix"), "-C", str(self._base), "-i")
 
+    @property
+    def maildir(self) -> Path:
+        """The Maildir that takes the mails of all addresses."""
+        return self._base / "mail" / "all"
+
     def received(self, address: str) -> list[bytes]:
         """Return the mails that were delivered to this address."""
         mark = f"\nDelivered-To: {address}\n".encode()
@@ -118,6 +133,12 @@ class Postfix:
             if mark in b"\n" + octets[: octets.find(b"\n\n") + 1]:
                 found.append(octets)
         return found
+
+    def restart(self) -> None:
+        """End it with all its sessions, and start it again on the same port; what it has taken stays."""
+        if self._process is not None:
+            end(self._process)
+        self._run()
 
     def queue_empty(self) -> bool:
         """Whether every mail that was taken is delivered."""
@@ -140,8 +161,12 @@ class Postfix:
         (base / "recipients").write_text(
             "/^refused@/ 550 5.1.1 no such user here\n/^deferred@/ 450 4.2.0 come back later\n", encoding="ascii"
         )
+        (base / "transport").write_text(
+            f"/@lmtp\\.example$/ lmtp:inet:127.0.0.1:{self.lmtp_port}\n/@mx\\.example$/ smtp:[127.0.0.1]:{self.mx_port}\n",
+            encoding="ascii",
+        )
         values = {"base": base, "uid": owner.pw_uid, "gid": owner.pw_gid, "port": self.port}
-        (base / "main.cf").write_text(_MAIN.format(**values), encoding="ascii")
+        (base / "main.cf").write_text(_MAIN.format(**values) + self._settings, encoding="ascii")
         (base / "master.cf").write_text(_MASTER.format(**values), encoding="ascii")
 
     def _start(self, command: str) -> None:
@@ -149,8 +174,15 @@ class Postfix:
         if check.returncode != 0:
             pytest.fail(f"postfix check: {check.stderr}", pytrace=False)
         (self._base / "queue" / "pid").mkdir(exist_ok=True)
+        self._run()
+
+    def _run(self) -> None:
         master = "/usr/lib/postfix/sbin/master"
         self._process = subprocess.Popen(
-            [master, "-c", str(self._base), "-d"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [master, "-c", str(self._base), "-d"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            # On SIGTERM it ends its process group: its sessions with it, and nobody else.
+            start_new_session=True,
         )
         wait_until(lambda: listening(self.port), "Postfix to listen")

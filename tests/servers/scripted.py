@@ -87,6 +87,7 @@ class Scripted:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self._thread = threading.Thread(target=self._serve)
+        self._threads: list[threading.Thread] = []
 
     @property
     def commands(self) -> list[list[bytes]]:
@@ -107,24 +108,31 @@ class Scripted:
             conversation = Conversation(accepted, self._tls)
             self._conversations.append(conversation)
             session = self._sessions[min(len(self._conversations), len(self._sessions)) - 1]
-            try:
-                if self._implicit:
-                    conversation.start_tls()
-                session(conversation)
-            except Hangup:
-                pass
-            except BaseException as exc:  # noqa: BLE001 - raised in the test's own thread.
-                self._fault = exc
-            finally:
-                conversation.close()
+            # Each in a thread of its own: a mailbox may have two connections at once.
+            thread = threading.Thread(target=self._converse, args=(conversation, session))
+            self._threads.append(thread)
+            thread.start()
+
+    def _converse(self, conversation: Conversation, session: Session) -> None:
+        try:
+            if self._implicit:
+                conversation.start_tls()
+            session(conversation)
+        except Hangup:
+            pass
+        except BaseException as exc:  # noqa: BLE001 - raised in the test's own thread.
+            self._fault = exc
+        finally:
+            conversation.close()
 
     def _stop(self) -> None:
         # Closing a listening socket does not wake its accept; shutting it down does.
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self._thread.join(_TIMEOUT_S)
-        assert not self._thread.is_alive(), "a scripted session did not end"
+        for thread in (self._thread, *self._threads):
+            thread.join(_TIMEOUT_S)
+            assert not thread.is_alive(), "a scripted session did not end"
         if self._fault:
             raise self._fault
 

@@ -9,6 +9,7 @@ import pytest
 
 from bouncepoll.errors import ConfigurationError, MessageUnreadable, SourceUnavailable, StoreUnavailable
 from bouncepoll.model.filter import BounceFilter
+from bouncepoll.model.loop import forward_id
 from bouncepoll.model.mailbox import Disposition, DoneAction
 from bouncepoll.model.message import Envelope, Message, MessageRef, RawMessage
 from bouncepoll.model.report import RecipientReport
@@ -191,7 +192,7 @@ def test_the_high_water_mark_never_passes_a_held_mail(monkeypatch: pytest.Monkey
     source, store = fill(), FakeStore([SPRING])
     fetch = source.fetch
     with monkeypatch.context() as patch:
-        patch.setattr(source, "fetch", lambda scan, uids: [
+        patch.setattr(source, "fetch", lambda scan, uids, _ahead: [
             Unfetched(raw.ref, "NO busy") if raw.ref.uid == "2" else raw for raw in fetch(scan, uids)
         ])  # fmt: skip
         report = poll(source, store)
@@ -240,6 +241,22 @@ def test_a_mail_we_forwarded_is_a_loop_and_stays_here() -> None:
     source = FakeSource("news", {"INBOX": [mail(1, extra="X-Bouncepoll-Loop: here\n")]})
     report = poll(source, FakeStore([SPRING]))
     assert (report.kinds, report.forwards) == ({Kind.LOOP: 1}, 0)
+
+
+def test_an_answer_to_a_forward_is_a_loop() -> None:
+    ours = forward_id("0123456789abcdef" * 4, "example.org")
+    source = FakeSource("news", {"INBOX": [mail(1, extra=f"In-Reply-To: {ours}\n"), mail(2, "bounce", extra=f"In-Reply-To: {ours}\n"), mail(3, extra="In-Reply-To: <x@example.org>\n")]})  # fmt: skip
+    report = poll(source, FakeStore([SPRING]))
+    assert (report.kinds, report.forwards) == ({Kind.LOOP: 1, Kind.BOUNCE: 1, Kind.REPLY: 1}, 1)
+
+
+def test_what_a_feedback_address_wrote_is_not_sent_back_to_it() -> None:
+    both = BounceFilter(1, "spring", "news@example.org", ("R1@example.com", "team@example.net"))
+    store = FakeStore([both])
+    assert poll(FakeSource("news", {"INBOX": [mail(1)]}), store).forwards == 1
+    assert [row.forward_path for row in store.tables.outbox] == ["team@example.net"]
+    alone = BounceFilter(1, "spring", "news@example.org", ("r1@example.com",))
+    assert poll(FakeSource("news", {"INBOX": [mail(1)]}), FakeStore([alone])).forwards == 0
 
 
 def test_an_unrouted_mail_is_kept_and_a_new_filter_takes_the_next_one() -> None:
@@ -296,7 +313,8 @@ def test_a_batch_of_large_mails_is_stored_in_several_transactions(monkeypatch: p
     steps: list[str] = []
     source.fail = steps.append
     assert poll(source, store, batch=5).settled == 5
-    assert (steps.count("settle"), len(store.tables.outbox)) == (3, 5)
+    # Three transactions, each settled, and the call that waits for the answers.
+    assert (steps.count("settle"), len(store.tables.outbox)) == (4, 5)
 
 
 def test_a_secret_that_cannot_be_read_ends_the_poll_and_quarantines_nothing() -> None:

@@ -75,5 +75,5 @@ def test_a_wrong_entry_point_is_named(package: Path, installed: list[EntryPoint]
 
 
 def test_the_packages_own_plugins() -> None:
-    assert list(registry.plugins("bouncepoll.sources")) == ["imap", "pop3"]
+    assert list(registry.plugins("bouncepoll.sources")) == ["imap", "maildir", "mbox", "pop3"]
     assert list(registry.plugins("bouncepoll.deliver")) == ["lmtp", "maildir", "sendmail", "smtp"]

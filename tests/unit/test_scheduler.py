@@ -16,7 +16,8 @@ from bouncepoll.bootstrap import Application, PollOutcome, system_clock
 from bouncepoll.deliver.drain import DrainReport
 from bouncepoll.errors import SourceUnavailable
 from bouncepoll.pipeline import PollReport
-from bouncepoll.scheduler import Service
+from bouncepoll.scheduler import Service, _Polls
+from bouncepoll.testing import FakeClock
 from tests.servers import wait_until
 
 OFTEN_S = 0.02
@@ -158,6 +159,18 @@ def test_a_broken_mailbox_backs_off_and_holds_up_no_other() -> None:
     assert application.calls["broken"] == 1
 
 
+def test_a_mailbox_whose_server_wants_to_be_left_alone_waits() -> None:
+    """Its poll was good, its mails are forwarded at once, and it comes again when it may and not when it would."""
+    application = FakeApplication(every_s=OFTEN_S)
+    later = system_clock() + timedelta(hours=1)
+    application.polls["rests"] = lambda _should_stop: PollOutcome(
+        "rests", PollReport(forwards=1), None, later, rests=True
+    )
+    with running(application, "rests", "news"):
+        wait_until(lambda: application.calls["news"] > 5 and application.calls["outbox"] > 1, "polls of the other one")
+    assert application.calls["rests"] == 1
+
+
 def test_a_mailbox_that_backed_off_before_the_start_waits() -> None:
     application = FakeApplication(every_s=OFTEN_S)
     application.due["broken"] = due = system_clock() + timedelta(hours=1)
@@ -240,6 +253,108 @@ def test_signals_end_the_service_and_their_handlers_are_restored(number: signal.
     assert signal.getsignal(number) is before
 
 
+class Woken:
+    """A watcher that has news whenever ``tell`` is called."""
+
+    def __init__(self) -> None:
+        self._news = threading.Semaphore(0)
+
+    def tell(self) -> None:
+        self._news.release()
+
+    def open(self) -> bool:
+        return True
+
+    def wait(self, should_stop: ShouldStop) -> bool:
+        while not should_stop():
+            if self._news.acquire(timeout=0.01):
+                return True
+        return False
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def _no_bursts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bouncepoll.scheduler._BURST_S", 0.0)
+
+
+@contextmanager
+def watched(application: FakeApplication, watcher: Woken) -> Iterator[Running]:
+    service = Service(cast("Application", application), ["news"], watch=lambda _name: watcher)
+    started = Running(service, 20.0)
+    try:
+        yield started
+    finally:
+        started.end()
+
+
+@pytest.mark.usefixtures("_no_bursts")
+def test_news_are_polled_at_once() -> None:
+    application, watcher = FakeApplication(), Woken()
+    with watched(application, watcher) as service:
+        for polls in range(1, 4):
+            wait_until(lambda polls=polls: application.calls["news"] >= polls, "a poll")  # type: ignore[misc] # It is no loop variable.
+            wait_until(lambda: service.service._busy.count == 0, "its end")
+            watcher.tell()
+        wait_until(lambda: application.calls["news"] >= 4, "the last poll")
+        assert service.end() is True
+
+
+@pytest.mark.usefixtures("_no_bursts")
+def test_news_during_a_poll_are_polled_after_it() -> None:
+    application, watcher = FakeApplication(), Woken()
+    begun, release = threading.Event(), threading.Event()
+
+    def poll(_stop: ShouldStop) -> PollOutcome:
+        if not begun.is_set():
+            begun.set()
+            release.wait(20)
+        return good("news")
+
+    application.polls["news"] = poll
+    with watched(application, watcher) as service:
+        assert begun.wait(20)
+        watcher.tell()
+        wait_until(lambda: "news" in service.service._polls._news, "the news")
+        release.set()
+        wait_until(lambda: application.calls["news"] >= 2, "the poll after it")
+
+
+def test_news_do_not_end_a_rest() -> None:
+    application, watcher = FakeApplication(), Woken()
+    due = system_clock() + timedelta(hours=1)
+    application.polls["news"] = lambda _stop: broken("news", due)
+    with watched(application, watcher) as service:
+        wait_until(lambda: next_run(service, "poll:news") == due, "the back-off")
+        watcher.tell()
+        wait_until(lambda: "news" in service.service._polls._news, "the news")
+        assert next_run(service, "poll:news") == due
+    assert application.calls["news"] == 1
+
+
+def test_a_burst_of_news_is_one_poll() -> None:
+    clock = FakeClock()
+    polls = _Polls(clock)
+    assert polls.woken("news") == clock()
+    assert polls.begin("news")
+    assert not polls.begin("news")
+    assert polls.woken("news") is None
+    assert polls.ended("news", None) == clock() + timedelta(seconds=2)
+    clock.advance(timedelta(seconds=1))
+    assert polls.woken("news") == clock() + timedelta(seconds=1)
+    clock.advance(timedelta(seconds=9))
+    assert polls.woken("news") == clock()
+    assert polls.begin("news")
+    assert polls.ended("news", None) is None
+    polls.rest("news", clock() + timedelta(minutes=1))
+    assert polls.rests_until("news") == clock() + timedelta(minutes=1)
+    assert polls.woken("news") is None
+    clock.advance(timedelta(minutes=1))
+    assert polls.rests_until("news") is None
+
+
 def test_nothing_is_begun_after_the_end() -> None:
     application = FakeApplication()
     service = Service(cast("Application", application), ["news"])
@@ -262,3 +377,68 @@ def test_a_failure_reported_after_the_end_harms_nothing() -> None:
 def next_run(service: Running, job: str) -> Any:
     found = service.service._scheduler.get_job(job)
     return None if found is None else found.next_run_time
+
+
+class FakeListener:
+    """What takes mails beside the polls, and what was asked of it."""
+
+    def __init__(self, ask_for_drain: Callable[[], None], *, ends: bool = True) -> None:
+        self.ask_for_drain = ask_for_drain
+        self.ends = ends
+        self.asked: list[str] = []
+
+    def start(self) -> None:
+        self.asked.append("start")
+
+    def close(self) -> None:
+        self.asked.append("close")
+
+    def wait(self, timeout_s: float) -> bool:
+        assert timeout_s >= 0
+        self.asked.append("wait")
+        return self.ends
+
+    def retry(self) -> None:
+        self.asked.append("retry")
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_listener_begins_and_ends_with_the_service_even_without_a_mailbox(ends: bool) -> None:
+    application = FakeApplication()
+    made: list[FakeListener] = []
+
+    def listen(ask_for_drain: Callable[[], None]) -> FakeListener:
+        made.append(FakeListener(ask_for_drain, ends=ends))
+        return made[0]
+
+    service = Service(cast("Application", application), [], listen)
+    thread = threading.Thread(target=lambda: made[0].asked.append(f"finished {service.run(20.0)}"))
+    thread.start()
+    wait_until(lambda: application.calls["outbox"] == 1, "the first drain")
+    made[0].ask_for_drain()
+    wait_until(lambda: application.calls["outbox"] == 2, "the drain that was asked for")
+    service._retry()
+    service.stop()
+    thread.join(20)
+    service._retry()
+    assert made[0].asked == ["start", "retry", "close", "wait", f"finished {ends}"]
+
+
+def test_a_drain_asked_for_while_one_runs_is_not_forgotten() -> None:
+    application = FakeApplication()
+    made: list[FakeListener] = []
+
+    def listen(ask_for_drain: Callable[[], None]) -> FakeListener:
+        made.append(FakeListener(ask_for_drain))
+        return made[0]
+
+    service = Service(cast("Application", application), [], listen)
+
+    def drain() -> None:
+        if application.calls["outbox"] == 1:
+            for _ in range(3):
+                made[0].ask_for_drain()
+
+    application.drains = drain
+    service._drain()
+    assert application.calls["outbox"] == 2

@@ -294,6 +294,12 @@ class TestRulesAndDatabase:
         assert f"up to date: {schema.HEAD}" in bare.good("db", "upgrade").text
         assert "yes" in bare.good("db", "status").text
 
+    def test_a_backup_is_a_database(self, cli: Machine) -> None:
+        cli.good("filter", "add", "Spring news", "--filter-address", "spring@example.org")
+        cli.good("db", "backup", "copy.db")
+        (copied,) = cli.good("--set", "database.url=sqlite:///copy.db", "filter", "list", "--json").records
+        assert copied["name"] == "Spring news"
+
     def test_a_database_that_is_none(self, bare: Machine) -> None:
         bare.configure(CONFIG)
         (bare.folder / "mails.db").write_bytes(b"no database" * 500)

@@ -53,6 +53,19 @@ class TestPoll:
         assert application.poll("news").error is None
         assert application.next_poll_at("news") is None
 
+    def test_a_server_that_wants_to_be_left_alone_is(
+        self, application: FakedApplication, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """POP3's LOGIN-DELAY is longer than the mailbox's own interval."""
+        monkeypatch.setattr(application.sources["news"], "login_delay_s", 900.0, raising=False)
+        outcome = application.poll("news")
+        assert (outcome.error, outcome.rests) == (None, True)
+        assert outcome.next_poll_at == application.clock() + timedelta(seconds=900)
+        monkeypatch.setattr(application.sources["news"], "login_delay_s", 60.0)
+        outcome = application.poll("news")
+        assert not outcome.rests
+        assert outcome.next_poll_at == application.clock() + timedelta(seconds=120)
+
     def test_a_mistake_of_ours_is_a_failure_of_this_mailbox_only(self, application: FakedApplication) -> None:
         def fail(_step: str) -> None:
             raise ZeroDivisionError("hunter-two")

@@ -20,8 +20,12 @@ OTHER = MAILBOX.replace("[mailboxes.news]", "[mailboxes.other]")
         (MAILBOX + 'max_octets = "1MB"', "mailboxes.news.max_octets", "a size is a whole number and a unit"),
         (MAILBOX + 'on_done = "burn"', "mailboxes.news.on_done", "write move:FOLDER, delete, seen or leave"),
         (MAILBOX + 'security = "ssl"', "mailboxes.news.security", "found 'ssl'; allowed: tls, starttls, insecure-"),
-        (MAILBOX + 'protocol = "imapp"', "mailboxes.news.protocol", "did you mean 'imap'? allowed: imap, pop3"),
-        (MAILBOX + "protocol = [1]", "mailboxes.news.protocol", "allowed: imap, pop3"),
+        (
+            MAILBOX + 'protocol = "imapp"',
+            "mailboxes.news.protocol",
+            "did you mean 'imap'? allowed: imap, maildir, mbox, pop3",
+        ),
+        (MAILBOX + "protocol = [1]", "mailboxes.news.protocol", "allowed: imap, maildir, mbox, pop3"),
         (MAILBOX + 'address = "news"', "mailboxes.news.address", "this is no mail address"),
         (MAILBOX + 'folders = "INBOX"', "mailboxes.news.folders", "found 'INBOX'; must be a valid tuple"),
         (MAILBOX + "enabled = [true]", "mailboxes.news.enabled", "found a list; must be a valid boolean"),
@@ -35,7 +39,7 @@ OTHER = MAILBOX.replace("[mailboxes.news]", "[mailboxes.other]")
         ('[delivery]\nretry_max = "1s"', "delivery", "retry_max must not be shorter than retry_first"),
         ('[forward]\nmode = "rewrit"', "forward.mode", "did you mean 'rewrite'? allowed: rewrite, redirect, attach"),
         ("[delvery]", "delvery", "did you mean 'delivery'?"),
-        ("xyzzy = 1", "xyzzy", "there is no such key in the configuration; allowed: database,"),
+        ("xyzzy = 1", "xyzzy", "there is no such key in the configuration; allowed: credentials, database,"),
         ('[instance]\nid = "two words"', "instance.id", "an instance id has 1 to 64 characters"),
         ('[filters]\nmailloop_domain = "@example.org"', "filters.mailloop_domain", "this is no domain"),
         ('[filters]\naddress_template = "reply@example.org"', "filters", "address_template: {id} is missing"),
@@ -137,3 +141,20 @@ class TestContradictions:
     def test_pop3_cannot_move_or_flag(self, site: Site, on_done: str) -> None:
         (fault,) = site.faults(MAILBOX + f'protocol = "pop3"\non_done = "{on_done}"')
         assert f"POP3 cannot do '{on_done}'" in fault
+
+
+@pytest.mark.parametrize(
+    ("auth", "key", "said"),
+    [
+        ('kind = "device_code"\nclient_id = "a"', "auth.token_url", "is missing, and no oauth is named"),
+        ('kind = "device_code"\nclient_id = "a"', "auth.kind", "bouncepoll keys generate FILE"),
+        ('kind = "token_command"\ntoken_command = ["x"]', "oauth", "'elsewhere' is not known"),
+    ],
+)
+def test_what_a_login_misses_is_told_at_once(site: Site, auth: str, key: str, said: str) -> None:
+    text = MAILBOX.replace('auth.password = "hunter-two"', "")
+    text += 'oauth = "elsewhere"\n' if key == "oauth" else ""
+    assert "auth.password" not in text
+    faults = site.faults(f"{text}[mailboxes.news.auth]\n{auth}\n")
+    assert any(f"mailboxes.news.{key}: " in fault and said in fault for fault in faults), faults
+    assert site.load(f"{text}enabled = false\n[mailboxes.news.auth]\n{auth}\n")

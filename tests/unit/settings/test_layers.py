@@ -217,3 +217,11 @@ class TestUnreadable:
         folder = site.secrets({f"log__level{number}": "" for number in range(1001)})
         (fault,) = site.faults(CREDENTIALS_DIRECTORY=str(folder))
         assert "more than 1000 secret files" in fault
+
+
+def test_the_keys_of_stored_logins_may_be_a_secret_file_of_several_lines(site: Site) -> None:
+    folder = site.secrets({"credentials__keys": "first-4711\nsecond-0815\n"})
+    loaded = site.load(MAILBOX, CREDENTIALS_DIRECTORY=str(folder))
+    assert loaded.credentials.keys is not None
+    assert loaded.credentials.keys.get_secret_value().split() == ["first-4711", "second-0815"]
+    assert "4711" not in repr(loaded)

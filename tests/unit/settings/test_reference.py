@@ -4,6 +4,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,19 +22,20 @@ def keys(spot: Spot, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """Yield every key; a table by names and each of its alternatives count once."""
     if spot.by_name:
         for model in spot.models:
-            yield from keys(Spot((model,)), (*path, str(model.model_fields["protocol"].default)))
+            protocol = model.model_fields.get("protocol")
+            yield from keys(Spot((model,)), (*path, "mine" if protocol is None else str(protocol.default)))
         return
     for name in spot.keys:
         below = spot.step(name)
         assert below is not None
         if below.is_leaf:
             yield (*path, name)
-        else:
-            yield from keys(below, (*path, name))
+        elif below.by_default or below.by_name:
+            yield from keys(Spot(below.by_default, below.by_name, below.field), (*path, name))
 
 
 ALL_KEYS = sorted(keys(Spot((settings_class(),))))
-_EXAMPLES = {"imap": "news", "pop3": "offers"}
+_EXAMPLES = {"imap": "news", "pop3": "offers", "maildir": "spool", "mbox": "archive"}
 
 
 def in_example(path: tuple[str, ...]) -> tuple[str, ...]:
@@ -47,7 +49,7 @@ def written(text: str) -> set[tuple[str, ...]]:
     for line in text.splitlines():
         if match := re.fullmatch(r"\[(.+)\]", line):
             section = tuple(match[1].split("."))
-        elif match := re.match(r"(?:# )?([a-z_]+) = ", line):
+        elif match := re.match(r"(?:# )?([a-z][a-z0-9_]*) = ", line):
             found.add((*section, match[1]))
     return found
 
@@ -59,10 +61,17 @@ def test_there_are_keys_of_every_part() -> None:
     assert ("forward", "from_address") in ALL_KEYS
 
 
+@cache
+def texts() -> tuple[frozenset[tuple[str, ...]], tuple[str, ...]]:
+    """Return the keys of the example and the lines of the reference; made once, for there are hundreds of keys."""
+    return frozenset(written(example_toml())), tuple(reference_markdown().splitlines())
+
+
 @pytest.mark.parametrize("path", ALL_KEYS, ids=".".join)
 def test_the_example_names_every_key_and_the_reference_explains_it(path: tuple[str, ...]) -> None:
-    assert in_example(path) in written(example_toml())
-    row = next(line for line in reference_markdown().splitlines() if line.startswith(f"| `{path[-1]}` |"))
+    names, lines = texts()
+    assert in_example(path) in names
+    row = next(line for line in lines if line.startswith(f"| `{path[-1]}` |"))
     assert row.count("|") - row.count("\\|") == 5
     assert row.rstrip("| ").split("|")[-1].strip(), "the key has no description"
 
@@ -76,7 +85,8 @@ def test_the_example_loads_and_holds_the_defaults(tmp_path: Path) -> None:
     file.write_text(example_toml(), encoding="utf-8")
     settings = load(file, env={}, cwd=tmp_path)
     plain = load(None, env={}, cwd=tmp_path)
-    assert sorted(settings.mailboxes) == ["news", "offers"]
+    assert sorted(settings.mailboxes) == ["archive", "news", "offers", "spool"]
+    assert list(settings.providers) == ["mine"]
     for name in ("database", "log", "retention", "rules", "filters"):
         assert getattr(settings, name) == getattr(plain, name)
     assert settings.delivery.max_age == plain.delivery.max_age == 5 * 86400
@@ -85,7 +95,7 @@ def test_the_example_loads_and_holds_the_defaults(tmp_path: Path) -> None:
 def test_every_line_of_the_example_that_is_off_can_be_switched_on(tmp_path: Path) -> None:
     """Each by itself, for some contradict each other: three ways to give a password."""
     lines = example_toml().splitlines()
-    off = [number for number, line in enumerate(lines) if re.match(r"# [a-z_]+ = ", line)]
+    off = [number for number, line in enumerate(lines) if re.match(r"# [a-z][a-z0-9_]* = ", line)]
     assert len(off) > 10
     for number in off:
         changed = [*lines[:number], lines[number].removeprefix("# "), *lines[number + 1 :]]

@@ -7,7 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bouncepoll.model.message import Header, Message, MessageRef, RawMessage
-from bouncepoll.store.rows import _from_address, lengths_of
+from bouncepoll.store.columns import lengths_of
+from bouncepoll.store.rows import _from_address
 from bouncepoll.store.tables import messages
 
 _ATOMS = st.text(alphabet="aZ9_.+=-' é", min_size=0, max_size=6)
