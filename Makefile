@@ -7,7 +7,7 @@ CHECKED := bouncepoll migrations tests docs
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-header --quiet --upgrade
 
-.PHONY: demo test test-all check unit bench corpus audit lock docs servers clean
+.PHONY: demo test test-all test-reliability check unit bench corpus audit lock docs servers clean
 
 demo: $(VENV)/.demo
 	$(BIN)/bouncepoll demo
@@ -30,10 +30,18 @@ unit: $(VENV)/.dev
 test-all: $(VENV)/.dev
 	./tests/all-pythons.sh 3.11 3.12 3.13
 
-# How fast the classifier is, beside its peers, on the same mails in one run. CORPUS: a folder of mails, else our samples.
+# The long forms of the tests that try to break the promises of docs/reliability.md: deaths at every step and at random
+# instants, broken networks; at most half an hour.
+test-reliability: servers $(VENV)/.dev
+	BOUNCEPOLL_RELIABILITY=1 $(BIN)/python -m pytest tests/integration/crash tests/integration/network -n 2 --dist loadgroup -q -rP
+
+# How fast we are beside peers and beside the servers themselves, each on the same mails in one run: the classifier
+# (CORPUS: a folder of mails, else our samples), the IMAP drain and the whole pipeline, the listener.
 bench: $(VENV)/.bench
 	./tests/servers/install.sh bench
 	$(BIN)/python -m tests.bench.classifiers $(CORPUS)
+	$(BIN)/python -m tests.bench.imap
+	$(BIN)/python -m tests.bench.listener
 
 # The classifier's figures on a labelled corpus (dev/, evaluate.py, score.py); fails below the targets.
 corpus: $(VENV)/.dev

@@ -96,6 +96,18 @@ def read_secret_file(path: Path) -> str:
     Raises:
         ConfigurationError: it cannot be read, is empty, or others may read it.
     """
+    first_line = read_secret_text(path).split("\n", 1)[0].rstrip("\r")
+    if not first_line:
+        raise ConfigurationError(f"{path}: this secret file has an empty first line; write the secret there")
+    return first_line
+
+
+def read_secret_text(path: Path) -> str:
+    """Return all of a secret file, for those that hold more than a line (keys).
+
+    Raises:
+        ConfigurationError: it cannot be read, is too large, or others may read it.
+    """
     try:
         with path.open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
@@ -103,16 +115,19 @@ def read_secret_file(path: Path) -> str:
                 raise ConfigurationError(
                     f"{path}: others may read this secret (mode {mode:04o}); run 'chmod 600 {path}'"
                 )
-            first_line = file.read(_MAX_SECRET_OCTETS).decode().split("\n", 1)[0].rstrip("\r")
-    except (OSError, UnicodeDecodeError) as exc:
+            octets = file.read(_MAX_SECRET_OCTETS + 1)
+    except OSError as exc:
         raise ConfigurationError(f"{path}: this secret file cannot be read: {exc}") from exc
-    if not first_line:
-        raise ConfigurationError(f"{path}: this secret file has an empty first line; write the secret there")
-    return first_line
+    if len(octets) > _MAX_SECRET_OCTETS:
+        raise ConfigurationError(f"{path}: this secret file is larger than {_MAX_SECRET_OCTETS} octets")
+    try:
+        return octets.decode()
+    except UnicodeDecodeError as exc:
+        raise ConfigurationError(f"{path}: this secret file cannot be read: it is not UTF-8") from exc
 
 
-def run_secret_command(command: tuple[str, ...]) -> str:
-    """Return the first line a program prints; it is run without a shell.
+def run_secret_command(command: tuple[str, ...], key: str = "password_command") -> str:
+    """Return the first line a program prints; it is run without a shell. ``key`` names it in messages.
 
     Raises:
         ConfigurationError: it cannot be run, fails, takes over 30 seconds, or prints nothing.
@@ -123,9 +138,11 @@ def run_secret_command(command: tuple[str, ...]) -> str:
         first_line = done.stdout[:_MAX_SECRET_OCTETS].decode().split("\n", 1)[0].rstrip("\r")
     except subprocess.CalledProcessError as exc:
         hint = exc.stderr[:200].decode(errors="replace").strip()
-        raise ConfigurationError(f"password_command {name!r} ended with status {exc.returncode}: {hint}") from exc
+        raise ConfigurationError(f"{key} {name!r} ended with status {exc.returncode}: {hint}") from exc
     except (OSError, IndexError, ValueError, subprocess.SubprocessError) as exc:
-        raise ConfigurationError(f"password_command {name!r} cannot be run: {type(exc).__name__}") from exc
+        raise ConfigurationError(f"{key} {name!r} cannot be run: {type(exc).__name__}") from exc
     if not first_line:
-        raise ConfigurationError(f"password_command {name!r} printed no password on its first line")
+        raise ConfigurationError(
+            f"{key} {name!r} printed no {key.removesuffix('_command').replace('_', ' ')} on its first line"
+        )
     return first_line

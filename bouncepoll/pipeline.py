@@ -7,15 +7,16 @@ commit, and nothing is counted or forwarded twice after it (see ``ports.UnitOfWo
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import zip_longest
 from random import Random
+from typing import TypeVar
 
 import structlog
 
 from bouncepoll import mime
-from bouncepoll.errors import ConfigurationError, TransientError
+from bouncepoll.errors import ConfigurationError, FolderMissing, TransientError
 from bouncepoll.model.filter import BounceFilter
-from bouncepoll.model.loop import has_looped
+from bouncepoll.model.loop import answers_forward, has_looped
 from bouncepoll.model.mailbox import Cursor, Disposition, Scan, Unfetched
 from bouncepoll.model.message import Message, MessageRef, RawMessage
 from bouncepoll.model.verdict import Evidence, Kind, Verdict
@@ -26,9 +27,13 @@ from bouncepoll.resolve import FilterIndex
 log = structlog.get_logger()
 
 _SETTLE_CHUNK = 500
+_MAX_LEFT = 20_000
+_HUMAN = (Kind.REPLY, Kind.UNKNOWN)
 _LONGEST_BACKOFF_S = 3600.0
 # Mails to be forwarded are here with all their octets: a batch of large ones is stored in several transactions.
 _MAX_BATCH_OCTETS = 64 * 1024 * 1024
+
+_T = TypeVar("_T")
 
 #: A mail for the quarantine: its place, its octets where there are any, and why.
 _Failure = tuple[MessageRef, bytes | None, str]
@@ -54,13 +59,17 @@ class Analyser:
         routes = index.routes(message, default_filter)
         verdict = self._verdict(message)
         judged = tuple(Judged(finding, severity(finding)) for finding in verdict.findings)
-        forwards = tuple(index.by_id(route.filter_id) for route in routes)
-        return Entry(message, verdict, judged, routes, tuple(f for f in forwards if f.forwards(verdict.kind)))
+        forwards = index.forwards(message, routes, verdict.kind)
+        return Entry(message, verdict, judged, routes, forwards)
 
     def _verdict(self, message: Message) -> Verdict:
         if has_looped(message.headers, self._instance_id):
             return Verdict(Kind.LOOP, (), Evidence("loop", matched_text=self._instance_id, where="X-Bouncepoll-Loop"))
-        return self._classify(message)
+        verdict = self._classify(message)
+        if verdict.kind in _HUMAN and answers_forward(message.headers):
+            answered = message.header("In-Reply-To")
+            return Verdict(Kind.LOOP, (), Evidence("loop", matched_text=answered, where="In-Reply-To"))
+        return verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,23 +122,37 @@ class Poller:
         self._should_stop = should_stop
         self._on_progress = on_progress
         self._report = PollReport()
+        # Mails the mailbox was certainly told about: remembered with the next transaction.
+        self._certain: list[MessageRef] = []
 
     def run(self) -> PollReport:
         """Read every folder of the mailbox and return what was done.
 
         Raises:
             TransientError: the mailbox or the database failed; what was committed before stays, nothing is lost.
-            ConfigurationError: a folder does not exist, a secret cannot be read.
+            ConfigurationError: a secret cannot be read.
+            FolderMissing: some folders do not exist; the others were read.
         """
         self._report = PollReport()
         try:
             self._source.open()
-            for folder in self._source.folders:
-                if not self._report.stopped:
-                    self._read(folder)
+            missing = [fault for folder in self._source.folders for fault in self._tried(folder)]
         finally:
             self._source.close()
+        if missing:
+            raise FolderMissing(*missing)
         return self._report
+
+    def _tried(self, folder: str) -> Sequence[str]:
+        """Read a folder; return the fault when there is none of that name: the others are read all the same."""
+        if not self._report.stopped:
+            try:
+                self._read(folder)
+            except FolderMissing as exc:
+                # The message says all; a traceback would say no more.
+                log.error("folder_missing", mailbox=self._plan.name, folder=folder, error=str(exc))  # noqa: TRY400
+                return exc.faults
+        return ()
 
     def _read(self, folder: str) -> None:
         with self._store.begin() as uow:
@@ -139,44 +162,49 @@ class Poller:
             log.warning("uidvalidity_changed", mailbox=self._plan.name, folder=folder, mails=len(scan.uids))
         with self._store.begin() as uow:
             known = uow.known(scan)
-            left = uow.unsettled(scan, _SETTLE_CHUNK)
+            left = uow.unsettled(scan, _MAX_LEFT)
             progress = _Progress(scan, cursor, known)
-            if cursor is not None and cursor.uidvalidity != scan.uidvalidity:
-                # Noted now, or an empty folder would be told as changed at every poll.
+            if cursor is not None and progress.cursor() != cursor and len(known) == len(scan.uids):
+                # Noted now, for no batch will: an empty folder would be told as changed at every poll.
                 uow.advance(progress.cursor())
                 uow.commit()
         while left:
-            left = self._settle(left, scan)
-        for uids in _chunks([uid for uid in scan.uids if uid not in known], self._plan.batch):
+            left = self._settle_left(left, scan)
+        batches = list(_chunks([uid for uid in scan.uids if uid not in known], self._plan.batch))
+        for uids, ahead in zip_longest(batches, batches[1:], fillvalue=()):
             if self._should_stop():
                 self._report.stopped = True
-                return
-            self._batch(scan, uids, progress)
+                break
+            self._batch(scan, uids, ahead, progress)
             self._on_progress(progress.done, len(scan.uids))
+        self._settle_outstanding()
 
-    def _batch(self, scan: Scan, uids: Sequence[str], progress: "_Progress") -> None:
-        answers = list(self._source.fetch(scan, uids))
+    def _batch(self, scan: Scan, uids: Sequence[str], ahead: Sequence[str], progress: "_Progress") -> None:
+        answers = list(self._source.fetch(scan, uids, ahead))
         with self._store.begin() as uow:
             index = FilterIndex(uow.filters())
         entries: list[Entry] = []
         failed: list[_Failure] = []
+        octets = 0
         for answer in answers:
             if isinstance(answer, Unfetched):
                 self._unfetched(answer, failed, progress)
                 continue
             try:
-                entries.append(self._complete(self._analyser.entry(answer, index, self._plan.default_filter)))
+                entry = self._complete(self._analyser.entry(answer, index, self._plan.default_filter))
+                entries.append(entry)
+                octets += len(entry.message.raw.octets)
             except (TransientError, ConfigurationError):
                 raise
             except Exception as exc:  # noqa: BLE001 - whatever one mail does, the others go on, and it is kept.
                 failed.append(_failure(answer, exc))
             progress.handled(answer.ref.uid)
-            if sum(len(entry.message.raw.octets) for entry in entries) > _MAX_BATCH_OCTETS:
-                self._commit(scan, entries, failed, progress.cursor())
-                entries, failed = [], []
-        self._commit(scan, entries, failed, progress.cursor())
+            if octets > _MAX_BATCH_OCTETS:
+                self._commit(entries, failed, progress.cursor())
+                entries, failed, octets = [], [], 0
+        self._commit(entries, failed, progress.cursor())
 
-    def _commit(self, scan: Scan, entries: list[Entry], failed: list[_Failure], cursor: Cursor) -> None:
+    def _commit(self, entries: list[Entry], failed: list[_Failure], cursor: Cursor) -> None:
         """Store mails and settle them: all at once, else one by one when one of them cannot be stored."""
         stored = entries
         try:
@@ -191,7 +219,7 @@ class Poller:
             # The mark moves last: it must not pass a mail that is not stored yet.
             self._write((), failed, cursor)
         self._count(stored, recorded, len(failed))
-        self._settle([entry.ref for entry in recorded], scan)
+        self._certain += self._source.settle([entry.ref for entry in recorded], self._plan.disposition, wait=False)
 
     def _one_by_one(self, entries: Sequence[Entry], failed: list[_Failure]) -> tuple[list[Entry], Sequence[Recorded]]:
         stored: list[Entry] = []
@@ -214,7 +242,9 @@ class Poller:
                 uow.quarantine(ref, octets, error, now)
             if cursor is not None:
                 uow.advance(cursor)
+            uow.mark_settled(self._certain)
             uow.commit()
+        self._told()
         return recorded
 
     def _complete(self, entry: Entry) -> Entry:
@@ -231,29 +261,43 @@ class Poller:
         self._report.held += 1
         log.warning("message_held", place=str(answer.ref), error=answer.error)
 
-    def _settle(self, refs: Sequence[MessageRef], scan: Scan) -> Sequence[MessageRef]:
-        """Settle mails and return the next ones left from an earlier poll; none when the mailbox refused them all."""
-        if not refs:
-            return ()
-        settled = self._source.settle(refs, self._plan.disposition)
+    def _settle_left(self, refs: Sequence[MessageRef], scan: Scan) -> Sequence[MessageRef]:
+        """Settle mails of an earlier poll and return the next ones; none when the mailbox refused them all."""
+        settled: list[MessageRef] = []
+        for chunk in _chunks(refs, _SETTLE_CHUNK):
+            settled += self._source.settle(chunk, self._plan.disposition, wait=False)
+        settled += self._source.settle((), self._plan.disposition)
         with self._store.begin() as uow:
             uow.mark_settled(settled)
-            left = uow.unsettled(scan, _SETTLE_CHUNK)
+            left = uow.unsettled(scan, _MAX_LEFT)
             uow.commit()
         self._report.settled += len(settled)
         return left if settled else ()
 
+    def _settle_outstanding(self) -> None:
+        """Wait for what the mailbox was asked to do, and remember it."""
+        self._certain += self._source.settle((), self._plan.disposition)
+        if self._certain:
+            with self._store.begin() as uow:
+                uow.mark_settled(self._certain)
+                uow.commit()
+            self._told()
+
+    def _told(self) -> None:
+        self._report.settled += len(self._certain)
+        self._certain.clear()
+
     def _count(self, entries: Sequence[Entry], recorded: Sequence[Recorded], quarantined: int) -> None:
         self._report.quarantined += quarantined
+        told = log.bind(mailbox=self._plan.name)
         for entry, stored in zip(entries, recorded, strict=True):
             self._report.recorded += 1
             self._report.duplicates += stored.duplicate
             self._report.forwards += stored.forwards
             self._report.unrouted += not entry.routes
             self._report.kinds[entry.verdict.kind] += 1
-            log.info(
+            told.info(
                 "message_recorded",
-                mailbox=stored.ref.source,
                 folder=stored.ref.folder,
                 uid=stored.ref.uid,
                 message=stored.message_id,
@@ -293,7 +337,9 @@ class _Progress:
             if self._scan.uidvalidity is not None:
                 self._high_water = int(uids[self._next])
             self._next += 1
-        return Cursor(self._scan.source, self._scan.folder, self._scan.uidvalidity, self._high_water)
+        # Nothing is left to read: as long as the folder does not change, nothing need be looked for.
+        modseq = self._scan.highest_modseq if self._next == len(uids) else None
+        return Cursor(self._scan.source, self._scan.folder, self._scan.uidvalidity, self._high_water, modseq)
 
 
 def next_poll_delay_s(every_s: float, failures: int, rng: Random) -> float:
@@ -302,7 +348,5 @@ def next_poll_delay_s(every_s: float, failures: int, rng: Random) -> float:
     return min(every_s * 2.0 ** min(failures, 30), longest_s) * rng.uniform(0.9, 1.1)
 
 
-def _chunks(uids: Sequence[str], size: int) -> Iterator[list[str]]:
-    pending = iter(uids)
-    while chunk := list(islice(pending, size)):
-        yield chunk
+def _chunks(values: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
+    return (values[start : start + size] for start in range(0, len(values), size))

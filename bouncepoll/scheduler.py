@@ -1,4 +1,4 @@
-"""``bouncepoll serve``: when what runs. One job a mailbox, one for the outbox, one for retention.
+"""``bouncepoll serve``: when what runs. One job a mailbox, one for the outbox, one for retention; and the listener.
 
 APScheduler with a memory job store: missed runs are coalesced, never dropped, and a mailbox is never polled twice at
 once. A job that fails is logged and backs off by itself (``Application.poll`` says when it is due again); it holds up
@@ -7,11 +7,13 @@ no other job.
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
 from types import FrameType
+from typing import Protocol
 
 import structlog
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobEvent, JobExecutionEvent
@@ -21,25 +23,68 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
 from bouncepoll.bootstrap import Application
+from bouncepoll.bootstrap._watching import Watching
+from bouncepoll.ports import Clock, Watcher
 
 log = structlog.get_logger()
 
 _MAX_THREADS = 64
 _JITTER_SHARE = 0.1
 _RETENTION_EVERY_S = 3600.0
+_RETRY_EVERY_S = 30.0
+#: A burst of new mails is one poll, not one for each: the next one is not begun before.
+_BURST_S = 2.0
+
+
+class Listening(Protocol):
+    """Something that takes mails by itself while the service runs."""
+
+    def start(self) -> object:
+        """Begin.
+
+        Raises:
+            ConfigurationError: it cannot.
+        """
+        ...
+
+    def close(self) -> None:
+        """Ask for the end; returns at once."""
+        ...
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the end; whether it came in time."""
+        ...
+
+    def retry(self) -> object:
+        """Process again what was in quarantine."""
+        ...
 
 
 class Service:
-    """Runs an application until it is told to stop; ``mailboxes`` are the names of those to poll."""
+    """Runs an application until it is told to stop; ``mailboxes`` are the names of those to poll.
 
-    def __init__(self, application: Application, mailboxes: Sequence[str]) -> None:
+    ``listen`` makes what takes mails beside that, of a function to be called when there is something new to forward.
+    ``watch`` gives what waits for new mails in a mailbox, None for one that is polled only.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        mailboxes: Sequence[str],
+        listen: Callable[[Callable[[], None]], Listening] | None = None,
+        watch: Callable[[str], Watcher | None] = lambda _name: None,
+    ) -> None:
         self._application = application
+        self._drain_asked = threading.Event()
+        self._listener = None if listen is None else listen(self._ask_for_drain)
         self._mailboxes = tuple(mailboxes)
         self._stop = threading.Event()
         self._busy = _Busy()
+        self._polls = _Polls(application.clock)
+        self._watching = Watching(watch, self._mailboxes, self._wake, self._stop)
         self._scheduler = BackgroundScheduler(
             timezone="UTC",
-            executors={"default": ThreadPoolExecutor(min(len(mailboxes) + 2, _MAX_THREADS))},
+            executors={"default": ThreadPoolExecutor(min(len(mailboxes) + 3, _MAX_THREADS))},
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
 
@@ -55,50 +100,158 @@ class Service:
         self._scheduler.add_listener(_report, EVENT_JOB_ERROR | EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
         self._add_jobs()
         with _signals(self.stop):
+            if self._listener is not None:
+                self._listener.start()
             self._scheduler.start()
+            self._watching.start()
             log.info("service_started", mailboxes=list(self._mailboxes))
             self._stop.wait()
             log.info("service_stopping", running=self._busy.count)
             self._scheduler.pause()
             self._scheduler.shutdown(wait=False)
-            finished = self._busy.wait(grace_s)
+            finished = self._end(grace_s)
         log.info("service_stopped", finished=finished)
         return finished
+
+    def _end(self, grace_s: float) -> bool:
+        """Wait for the jobs, the listener and the watchers; whether all ended in time."""
+        deadline = time.monotonic() + grace_s
+        if self._listener is not None:
+            self._listener.close()
+        finished = self._busy.wait(grace_s)
+        if self._listener is not None:
+            finished = self._listener.wait(max(deadline - time.monotonic(), 0.0)) and finished
+        return self._watching.wait(max(deadline - time.monotonic(), 0.0)) and finished
 
     def _add_jobs(self) -> None:
         now = self._application.clock()
         for name in self._mailboxes:
             every_s = self._application.poll_interval_s(name)
             due = max(self._application.next_poll_at(name) or now, now)
-            self._add(f"poll:{name}", partial(self._poll, name), every_s, due)
+            self._polls.rest(name, due)
+            # Two, for one that ends just now counts as running: the next one must not be skipped for it.
+            self._add(f"poll:{name}", partial(self._poll, name), every_s, due, max_instances=2)
         self._add("outbox", self._drain, self._application.drain_interval_s, now)
         self._add("retention", self._retain, _RETENTION_EVERY_S, now + timedelta(seconds=_RETENTION_EVERY_S / 60))
+        if self._listener is not None:
+            self._add("quarantine", self._retry, _RETRY_EVERY_S, now + timedelta(seconds=_RETRY_EVERY_S))
 
-    def _add(self, name: str, work: Callable[[], None], every_s: float, due: datetime) -> None:
+    def _add(
+        self, name: str, work: Callable[[], None], every_s: float, due: datetime, *, max_instances: int = 1
+    ) -> None:
         trigger = IntervalTrigger(seconds=every_s, jitter=every_s * _JITTER_SHARE, timezone="UTC")
-        self._scheduler.add_job(self._busy.run, trigger, args=(work,), id=name, name=name, next_run_time=due)
+        self._scheduler.add_job(
+            self._busy.run, trigger, (work,), id=name, name=name, next_run_time=due, max_instances=max_instances
+        )
 
     def _poll(self, name: str) -> None:
         if self._stop.is_set():
             return
-        outcome = self._application.poll(name, should_stop=self._stop.is_set)
-        if outcome.error is not None:
-            self._run_at(f"poll:{name}", outcome.next_poll_at)
-        elif outcome.report is not None and outcome.report.forwards:
+        rests_until = self._polls.rests_until(name)
+        if rests_until is not None:
+            self._run_at(f"poll:{name}", rests_until)
+            return
+        if not self._polls.begin(name):
+            log.info("job_still_running", job=f"poll:{name}")
+            return
+        try:
+            outcome = self._application.poll(name, should_stop=self._stop.is_set)
+            rests_until = outcome.next_poll_at if outcome.error is not None or outcome.rests else None
+        finally:
+            due = self._polls.ended(name, rests_until)
+        if due is not None:
+            self._run_at(f"poll:{name}", due)
+        if outcome.report is not None and outcome.report.forwards:
             self._run_at("outbox", self._application.clock())
+
+    def _wake(self, name: str) -> None:
+        """Poll a mailbox, which has something new, as soon as that may be."""
+        due = self._polls.woken(name)
+        if due is not None and not self._stop.is_set():
+            self._run_at(f"poll:{name}", due)
 
     def _run_at(self, job: str, due: datetime) -> None:
         # The scheduler may have been shut down meanwhile; its jobs are gone then.
         with suppress(JobLookupError):
             self._scheduler.modify_job(job, next_run_time=due)
 
+    def _ask_for_drain(self) -> None:
+        """Drain the outbox now; asking again before it is done changes nothing."""
+        if not self._drain_asked.is_set():
+            self._drain_asked.set()
+            self._run_at("outbox", self._application.clock())
+
     def _drain(self) -> None:
-        if not self._stop.is_set():
+        asked = True
+        while asked and not self._stop.is_set():
+            self._drain_asked.clear()
             self._application.drain(should_stop=self._stop.is_set)
+            # Asked for while this drain ran: a run of its own would have been skipped.
+            asked = self._drain_asked.is_set()
+
+    def _retry(self) -> None:
+        if not self._stop.is_set() and self._listener is not None:
+            self._listener.retry()
 
     def _retain(self) -> None:
         if not self._stop.is_set():
             self._application.retain(should_stop=self._stop.is_set)
+
+
+class _Polls:
+    """When mailboxes were polled, which are just now, and which have something new since. Used by several threads."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._guard = threading.Lock()
+        self._running: set[str] = set()
+        self._news: set[str] = set()
+        self._last: dict[str, datetime] = {}
+        self._rests: dict[str, datetime] = {}
+
+    def begin(self, name: str) -> bool:
+        """Note that a poll begins, which finds what was new until now; False when another one is not over yet."""
+        with self._guard:
+            if name in self._running:
+                return False
+            self._running.add(name)
+            self._news.discard(name)
+            self._last[name] = self._clock()
+            return True
+
+    def rest(self, name: str, until: datetime) -> None:
+        """Note that a mailbox is not to be polled before then."""
+        with self._guard:
+            self._rests[name] = until
+
+    def rests_until(self, name: str) -> datetime | None:
+        """Return until when a mailbox rests; None when it may be polled."""
+        with self._guard:
+            until = self._rests.get(name)
+            return until if until is not None and until > self._clock() else None
+
+    def ended(self, name: str, rests_until: datetime | None) -> datetime | None:
+        """Note that a poll ended, and return when the next one is due, where that is not the usual time."""
+        with self._guard:
+            self._running.discard(name)
+            if rests_until is not None:
+                self._rests[name] = rests_until
+                return rests_until
+            self._rests.pop(name, None)
+            return self._soon(name) if name in self._news else None
+
+    def woken(self, name: str) -> datetime | None:
+        """Note that there is something new, and return when to poll; None when a poll is due anyway."""
+        with self._guard:
+            self._news.add(name)
+            if name in self._running or self._rests.get(name, self._clock()) > self._clock():
+                return None
+            return self._soon(name)
+
+    def _soon(self, name: str) -> datetime:
+        last = self._last.get(name)
+        now = self._clock()
+        return now if last is None else max(now, last + timedelta(seconds=_BURST_S))
 
 
 class _Busy:

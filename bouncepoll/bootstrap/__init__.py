@@ -1,6 +1,5 @@
 """The only place that builds things: settings in, working parts out."""
 
-import fcntl
 import multiprocessing
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,11 +14,19 @@ from typing import Self
 import structlog
 
 from bouncepoll import registry
+from bouncepoll.bootstrap._credentials import CredentialDesk
 from bouncepoll.bootstrap._filters import FilterDesk
+from bouncepoll.bootstrap._lock import locked
 from bouncepoll.classify import create_classifier
 from bouncepoll.deliver.drain import DrainReport, RetryPolicy, drain
 from bouncepoll.deliver.forward import prepare
-from bouncepoll.errors import BouncepollError, ConfigurationError, TransientError, UsageError
+from bouncepoll.errors import (
+    BouncepollError,
+    ConfigurationError,
+    FolderMissing,
+    TransientError,
+    UsageError,
+)
 from bouncepoll.model.delivery import OutboxState
 from bouncepoll.model.filter import BounceFilter, ForwardMode
 from bouncepoll.pipeline import Analyser, MailboxPlan, Poller, PollReport, next_poll_delay_s
@@ -41,12 +48,16 @@ def system_clock() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class PollOutcome:
-    """How a poll ended: with a report, or with an error and the time it is tried again."""
+    """How a poll ended: with a report, or with an error and the time it is tried again.
+
+    ``rests``: the server wants to be left alone until ``next_poll_at``, which is later than the next poll would be.
+    """
 
     mailbox: str
     report: PollReport | None
     error: BouncepollError | None
     next_poll_at: datetime
+    rests: bool = False
 
 
 class Application:
@@ -77,6 +88,11 @@ class Application:
         return open_store(self.settings.database.url, clock=self.clock)
 
     @cached_property
+    def credentials(self) -> CredentialDesk:
+        """What everything logs in with."""
+        return CredentialDesk(self.settings, lambda: self.store.credentials, self.clock)
+
+    @cached_property
     def analyser(self) -> Analyser:
         """The way from octets to a verdict."""
         return Analyser(create_classifier(self.settings.rules.extra_file).classify, self.settings.instance.id)
@@ -89,7 +105,8 @@ class Application:
             raise ConfigurationError(*faults)
         name = self.settings.delivery.backend
         module = registry.plugins("bouncepoll.deliver")[name]
-        backend: Backend = module.create(getattr(self.settings.delivery, name))
+        tokens = self.credentials.delivery(name)
+        backend: Backend = module.create(getattr(self.settings.delivery, name), *(() if tokens is None else (tokens,)))
         return backend
 
     def check_delivery(self) -> None:
@@ -155,7 +172,8 @@ class Application:
     def source(self, name: str) -> Source:
         """Build a session with a mailbox; it is not open yet."""
         options = self.mailbox(name)
-        source: Source = registry.plugins("bouncepoll.sources")[options.protocol].create(name, options)
+        module = registry.plugins("bouncepoll.sources")[options.protocol]
+        source: Source = module.create(name, options, self.credentials.mailbox(name))
         return source
 
     def poll_interval_s(self, name: str) -> float:
@@ -178,8 +196,10 @@ class Application:
         options = self.mailbox(name)
         try:
             self._check_default_filter(name)
+            self.credentials.warn_of_end(f"mailboxes.{name}")
+            source = self.source(name)
             report = Poller(
-                self.source(name),
+                source,
                 MailboxPlan(name, options.on_done, options.default_filter, options.batch),
                 store=self.store,
                 analyser=self.analyser,
@@ -195,14 +215,21 @@ class Application:
             found = f"{type(exc).__name__}; nothing is lost; the log has the traceback, please report it"
             return self._failed(name, TransientError(f"{name}: a mistake in bouncepoll: {found}"))
         self._failures.pop(name, None)
-        due = self.clock() + timedelta(seconds=options.poll)
+        # POP3 servers may name a least time between two logins.
+        delay_s = max(options.poll, getattr(source, "login_delay_s", 0.0))
+        due = self.clock() + timedelta(seconds=delay_s)
         self.store.mailboxes.note_success(name, self.clock(), due)
         log.info("mailbox_polled", mailbox=name, recorded=report.recorded, quarantined=report.quarantined)
-        return PollOutcome(name, report, None, due)
+        return PollOutcome(name, report, None, due, rests=delay_s > options.poll)
 
     def _failed(self, name: str, exc: BouncepollError) -> PollOutcome:
         failures = self._failures[name] = self._failures.get(name, 0) + 1
-        delay_s = next_poll_delay_s(self.poll_interval_s(name), failures, self._random)
+        # A folder that is missing is no reason to read the others less often.
+        doubled = 0 if isinstance(exc, FolderMissing) else failures
+        delay_s = next_poll_delay_s(self.poll_interval_s(name), doubled, self._random)
+        # Mail servers and token end-points say how long they want to be left alone.
+        asked_s = getattr(exc, "retry_after_s", None)
+        delay_s = max(delay_s, (asked_s or 0.0) * self._random.uniform(1.0, 1.1))
         due = self.clock() + timedelta(seconds=delay_s)
         log.error("mailbox_failed", mailbox=name, error=str(exc), failures=failures, next_poll_at=due.isoformat())
         try:
@@ -214,6 +241,7 @@ class Application:
     def drain(self, should_stop: Callable[[], bool] = lambda: False) -> DrainReport:
         """Forward what is due in the outbox."""
         delivery, forward = self.settings.delivery, self.settings.forward
+        self.credentials.warn_of_end(f"delivery.{delivery.backend}")
         if self._backend_faults() and not self.store.outbox.counts()[OutboxState.QUEUED]:
             return DrainReport()
         return drain(
@@ -368,29 +396,14 @@ class Application:
         if path is None:
             yield
             return
-        with _locked(path.with_name(path.name + ".lock")):
+        with locked(path.with_name(path.name + ".lock")):
+            # Whoever leased a forward is gone: it need not wait for the lease's end.
+            self.store.outbox.release()
             yield
 
 
 def _days(age_s: float | None) -> float | None:
     return None if age_s is None else age_s / 86400
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    try:
-        file = path.open("w")
-    except OSError as exc:
-        raise ConfigurationError(f"{path}: the lock file cannot be written: {exc}; check the folder's owner") from exc
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UsageError(
-                f"{path}: another bouncepoll process polls into this database; stop it first, or use PostgreSQL "
-                "for several"
-            ) from None
-        yield
 
 
 @cache

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, Field, model_validator
 
+from bouncepoll.auth import Auth
 from bouncepoll.model.filter import ForwardMode
 from bouncepoll.options import Options, PasswordOptions, Seconds
 
@@ -75,6 +76,14 @@ class ConnectionOptions(PasswordOptions):
         pattern=r"^[^\x00-\x1f\x7f]+$",
         description="Login name; no login without it.",
     )
+    auth: Auth | None = Field(
+        None, description="How to log in, where that is not one of the three ways of giving a password above."
+    )
+    oauth: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9_-]{1,64}$",
+        description="Whose OAuth 2 end-points the account has: `google`, `microsoft` or `fastmail`.",
+    )
     local_hostname: str | None = Field(
         None,
         max_length=253,
@@ -90,8 +99,12 @@ class ConnectionOptions(PasswordOptions):
         if self.security == "none" and (self.host or "localhost").lower() not in _LOOPBACK:
             allowed = ", ".join(sorted(_LOOPBACK))
             raise ValueError(f"security 'none' is only for host {allowed}; use 'starttls' or 'tls'")
-        if self.username is not None and not self.has_password:
-            raise ValueError("username needs a password; set one of password, password_file, password_command")
+        if self.username is not None and not self.has_password and self.auth is None:
+            raise ValueError(
+                "username needs a password; set one of password, password_file, password_command, or a section auth"
+            )
+        if self.auth is not None and (self.has_password or self.username is None):
+            raise ValueError("auth needs a username, and no password beside it")
         return self
 
     @property

@@ -1,6 +1,5 @@
 """One SMTP or LMTP session: connecting, TLS, login, and a transaction with one reply for each recipient."""
 
-import base64
 import smtplib
 import socket
 import ssl
@@ -8,13 +7,16 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NoReturn
 
+from bouncepoll.auth import PasswordTokens
 from bouncepoll.deliver._head import require_addresses
+from bouncepoll.deliver._login import log_in
 from bouncepoll.deliver._options import ConnectionOptions
-from bouncepoll.errors import ConfigurationError, DeliveryDeferred, DeliveryFailed
+from bouncepoll.deliver._words import said
+from bouncepoll.errors import DeliveryDeferred, DeliveryFailed
 from bouncepoll.model.delivery import DeliveryResult, Outgoing
 from bouncepoll.model.status import EnhancedStatus, SmtpReply
+from bouncepoll.ports import TokenSource
 
-_MAX_REPLY_CHARACTERS = 1000
 _FAILURES = (OSError, smtplib.SMTPException, ValueError, UnicodeError)
 _NOT_CONNECTED = SmtpReply(451, "the connection broke before the next hop answered", EnhancedStatus(4, 4, 2))
 
@@ -192,11 +194,14 @@ def opened(
     options: ConnectionOptions,
     *,
     starttls: bool,
+    tokens: TokenSource | None = None,
 ) -> smtplib.SMTP:
     """Return the connection greeted (RFC 5321 section 3.1), protected and logged in; closed when that fails.
 
+    ``tokens`` gives the secret of the login; by default the password of the options.
+
     Raises:
-        DeliveryDeferred: the login is refused, or a file is missing.
+        DeliveryDeferred: the login is refused, its secret cannot be had, or a file is missing.
         OSError, smtplib.SMTPException: whatever else fails, for ``why`` to put in words.
     """
     try:
@@ -207,54 +212,12 @@ def opened(
         if starttls:
             connection.starttls(context=tls_context(options))
             connection.ehlo_or_helo_if_needed()
-        log_in(connection, options)
+        if options.username is not None:
+            log_in(connection, options, tokens or PasswordTokens(options))
     except BaseException:
         connection.close()
         raise
     return connection
-
-
-def log_in(connection: smtplib.SMTP, options: ConnectionOptions) -> None:
-    """Log in where a username is configured; an answer that holds the password is not shown.
-
-    Raises:
-        DeliveryDeferred: the login is refused, or the password cannot be had.
-    """
-    if options.username is None:
-        return
-    try:
-        secret = options.secret()
-    except ConfigurationError as exc:
-        raise DeliveryDeferred(f"{options.address}: {exc}") from exc
-    if not secret.isascii():
-        # smtplib sends ASCII only, and its error would quote a part of the password.
-        raise DeliveryDeferred(f"{options.address}: the password is not ASCII; set one that is")
-    try:
-        connection.login(options.username, secret)
-    except smtplib.SMTPAuthenticationError as exc:
-        answer = said(exc.smtp_error)
-        shown = (
-            "its answer is not shown, for it holds the password"
-            if _echoes(answer, options.username, secret)
-            else answer
-        )
-        raise DeliveryDeferred(
-            f"{options.address}: the server refused the login of {options.username} ({exc.smtp_code} {shown}); "
-            "check username and password"
-        ) from None
-
-
-def _echoes(answer: str, username: str, secret: str) -> bool:
-    """Whether an answer holds the secret in a form in which it was sent (AUTH PLAIN and LOGIN use base64)."""
-    encoded = (base64.b64encode(form.encode()).decode() for form in (secret, f"\0{username}\0{secret}"))
-    return any(form in answer for form in (secret, *encoded))
-
-
-def said(answer: object) -> str:
-    """Return what a server said in one bounded line."""
-    text = answer.decode("utf-8", "replace") if isinstance(answer, bytes) else str(answer)
-    clean = "".join(character if character.isprintable() else " " for character in text[: 4 * _MAX_REPLY_CHARACTERS])
-    return " ".join(clean.split())[:_MAX_REPLY_CHARACTERS]
 
 
 def why(options: ConnectionOptions, exc: BaseException) -> str:  # noqa: PLR0911 - a table, one line a failure.

@@ -25,7 +25,7 @@ from bouncepoll.deliver._options import ForwardOptions
 from bouncepoll.errors import DeliveryDeferred, DeliveryFailed
 from bouncepoll.model.delivery import OutboxItem, Outgoing
 from bouncepoll.model.filter import ForwardMode
-from bouncepoll.model.loop import LOOP_FIELD
+from bouncepoll.model.loop import LOOP_FIELD, forward_id
 
 _MAX_REFERENCES = 20
 # What belongs to the way the mail came (trace, signatures the rewriting breaks) or asks for answers to the writer's
@@ -83,7 +83,7 @@ class _Making:
         mark = f"{instance_id}\n{item.bounce_filter.id}\n{item.fingerprint}"
         digest = hashlib.sha256(mark.encode("utf-8", "replace")).hexdigest()
         self._boundary = f"=_{digest[:40]}"
-        self._message_id = f"<{digest[:40]}.bouncepoll@{from_address.rpartition('@')[2]}>"
+        self._message_id = forward_id(digest, from_address.rpartition("@")[2])
 
     def rewritten(self) -> bytes:
         """From is ours with the writer's name, Reply-To the writer; the body's octets stay."""

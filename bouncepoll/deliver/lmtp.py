@@ -2,16 +2,20 @@
 
 import smtplib
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field
 
+from bouncepoll.deliver import _probe
 from bouncepoll.deliver._options import ConnectionOptions, Security
 from bouncepoll.deliver._session import Session, opened, tls_context
 from bouncepoll.errors import DeliveryDeferred
 from bouncepoll.model.delivery import DeliveryResult, Outgoing
+from bouncepoll.model.message import Envelope
+from bouncepoll.model.probe import Probe
+from bouncepoll.ports import TokenSource
 
 
 class Options(ConnectionOptions):
@@ -30,9 +34,11 @@ class Options(ConnectionOptions):
 class LmtpBackend:
     """A ``Backend`` over LMTP."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, tokens: TokenSource | None = None) -> None:
+        """``tokens`` gives the secret of a login with ``auth``; without it the password of the options counts."""
         self._options = options
-        self._session = Session(options, self._connect)
+        self._tokens = tokens
+        self._session = Session(options, self.connect)
 
     def send(self, outgoing: Outgoing) -> Sequence[DeliveryResult]:
         """Hand over one mail; each accepted recipient has a reply of its own to the data."""
@@ -42,7 +48,8 @@ class LmtpBackend:
         """End the session."""
         self._session.close()
 
-    def _connect(self) -> smtplib.SMTP:
+    def connect(self) -> smtplib.SMTP:
+        """Return a connection that is greeted, protected and logged in."""
         options = self._options
         if options.host is None and options.socket is None:
             raise DeliveryDeferred("delivery.lmtp: neither socket nor host is set; set one of them")
@@ -52,6 +59,7 @@ class LmtpBackend:
             connection.greet,
             options,
             starttls=options.security == "starttls" and options.socket is None,
+            tokens=self._tokens,
         )
 
 
@@ -80,6 +88,11 @@ class _Lmtp(smtplib.SMTP):
         return self.getreply()
 
 
-def create(options: Options) -> LmtpBackend:
-    """Build the backend; it connects when it first sends."""
-    return LmtpBackend(options)
+def create(options: Options, tokens: TokenSource | None = None) -> LmtpBackend:
+    """Build the backend; it connects when it first sends. ``tokens`` is what ``auth`` stands for."""
+    return LmtpBackend(options, tokens)
+
+
+def probe(options: Options, envelope: Envelope, tokens: TokenSource | None = None) -> Iterator[Probe]:
+    """Yield what ``bouncepoll doctor`` looks at; see ``model.probe``."""
+    return _probe.session("lmtp", options, LmtpBackend(options, tokens).connect, envelope, options.socket)

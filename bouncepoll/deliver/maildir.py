@@ -5,14 +5,17 @@ import os
 import re
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pydantic import Field
 
+from bouncepoll.deliver import _probe
 from bouncepoll.deliver._head import require_addresses
 from bouncepoll.errors import DeliveryDeferred
 from bouncepoll.model.delivery import DeliveryResult, Outgoing
+from bouncepoll.model.message import Envelope
+from bouncepoll.model.probe import Probe
 from bouncepoll.model.status import EnhancedStatus, SmtpReply
 from bouncepoll.options import Options as StrictOptions
 
@@ -85,3 +88,8 @@ class MaildirBackend:
 def create(options: Options) -> MaildirBackend:
     """Build the backend."""
     return MaildirBackend(options)
+
+
+def probe(options: Options, _envelope: Envelope) -> Iterator[Probe]:
+    """Yield what ``bouncepoll doctor`` looks at; see ``model.probe``."""
+    return _probe.folder("delivery.maildir.path", options.path)

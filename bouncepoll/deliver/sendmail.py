@@ -2,13 +2,16 @@
 
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from pydantic import Field
 
+from bouncepoll.deliver import _probe
 from bouncepoll.deliver._head import one_line, require_addresses
 from bouncepoll.errors import DeliveryDeferred, DeliveryFailed
 from bouncepoll.model.delivery import DeliveryResult, Outgoing
+from bouncepoll.model.message import Envelope
+from bouncepoll.model.probe import Probe
 from bouncepoll.model.status import EnhancedStatus, SmtpReply
 from bouncepoll.options import Options as StrictOptions
 from bouncepoll.options import Seconds
@@ -71,3 +74,8 @@ class SendmailBackend:
 def create(options: Options) -> SendmailBackend:
     """Build the backend."""
     return SendmailBackend(options)
+
+
+def probe(options: Options, _envelope: Envelope) -> Iterator[Probe]:
+    """Yield what ``bouncepoll doctor`` looks at; see ``model.probe``."""
+    return _probe.program(options.command)

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
 
 from bouncepoll.model.filter import BounceFilter, Route
 from bouncepoll.model.message import Message
-from bouncepoll.resolve.addresses import addresses_in, comparable_filter_address, shortened, unwrapped
+from bouncepoll.model.verdict import Kind
+from bouncepoll.resolve.addresses import addresses_in, comparable_filter_address, normalise, shortened, unwrapped
 
 #: Fields that name the address a mail was delivered to, the surest first: what the last server wrote, then forwarders,
 #: then what the sender wrote (RFC 5322 sections 3.6.3 and 3.6.6).
@@ -18,6 +20,7 @@ FIELDS = (
 )
 _MAX_CANDIDATES = 500
 _MAX_VALUES = 50
+_MAX_WRITERS = 20
 _FOR_CLAUSE = re.compile(r"(?i)\bfor[ \t]+<?([^\s<>;]{3,320})>?")
 
 
@@ -63,6 +66,22 @@ class FilterIndex:
             return tuple(found.values())
         default = self._default(default_filter)
         return () if default is None else (Route(default.id, f"default filter of the mailbox: {default.name}"),)
+
+    def forwards(self, message: Message, routes: Sequence[Route], kind: Kind) -> tuple[BounceFilter, ...]:
+        """Return the filters of these routes that forward mails of this kind.
+
+        What a feedback address wrote is not sent back to it: such an address is taken out of the filter's, and a filter
+        without another one forwards nothing.
+        """
+        wanted = [entry for entry in (self._by_id[route.filter_id] for route in routes) if entry.forwards(kind)]
+        if not wanted:
+            return ()
+        writers = set(islice(addresses_in(message.header("From") or ""), _MAX_WRITERS))
+        left = (
+            replace(entry, forward_to=tuple(to for to in entry.forward_to if normalise(to) not in writers))
+            for entry in wanted
+        )
+        return tuple(entry for entry in left if entry.forward_to)
 
     def _matches(self, candidates: Sequence[_Candidate]) -> list[Route]:
         """Return the routes of the first step that finds any."""

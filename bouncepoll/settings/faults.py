@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from bouncepoll.auth import missing, place_of
 from bouncepoll.settings.layers import COMMAND_LINE, KeyPath, Layers, dotted, suggestion
 from bouncepoll.settings.masking import masked_url
 from bouncepoll.settings.models import MailboxSettings, Settings
@@ -24,7 +25,7 @@ def faults_of(exc: ValidationError, layers: Layers, root: Spot) -> list[str]:
 
 def contradictions(settings: Settings, layers: Layers) -> list[str]:
     """Return one line for each contradiction between parts that are right by themselves."""
-    found = list(_shared_folders(settings.mailboxes))
+    found = [*_shared_folders(settings.mailboxes), *_logins(settings)]
     return [f"{_origin(layers, path)}: {dotted(path)}: {problem}" for path, problem in found[:_MAX_FAULTS]]
 
 
@@ -54,9 +55,15 @@ def _fault(error: ErrorDetails, layers: Layers, root: Spot) -> str:
 def _place(loc: Sequence[int | str], layers: Layers, root: Spot) -> tuple[KeyPath, Spot]:
     """Return the key an error is about, and its place in the models; what pydantic adds to ``loc`` is left out."""
     path: list[str] = []
-    spot = root
+    spot, union = root, root
     for part in loc:
         name = str(part)
+        # After a union comes the tag, which may be called like a key; and it is not part of the key.
+        tagged = union.tagged(name) if len(union.models) > 1 else None
+        union = root
+        if tagged is not None:
+            spot = tagged
+            continue
         after = spot.step(name)
         if after is None:
             if not spot.is_leaf and name != "[key]":
@@ -65,7 +72,7 @@ def _place(loc: Sequence[int | str], layers: Layers, root: Spot) -> tuple[KeyPat
         is_tag = not spot.by_name and name not in spot.keys
         if not is_tag:
             path.append(name)
-        spot = narrowed(after, layers.at(tuple(path)))
+        spot, union = narrowed(after, layers.at(tuple(path))), after
     return tuple(path), spot
 
 
@@ -119,9 +126,23 @@ def _origin(layers: Layers, path: KeyPath) -> str:
     return found if found != COMMAND_LINE else f"command line ({COMMAND_LINE})"
 
 
+def _logins(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
+    """Yield what the logins of enabled mailboxes and of the chosen backend miss."""
+    sections: dict[KeyPath, Any] = {
+        ("mailboxes", name): mailbox for name, mailbox in settings.mailboxes.items() if mailbox.enabled
+    }
+    backend = settings.delivery.backend
+    sections["delivery", backend] = getattr(settings.delivery, backend, None)
+    for path, options in sections.items():
+        auth = getattr(options, "auth", None)
+        if auth is not None:
+            for key, problem in missing(place_of(".".join(path), options), auth, settings.credentials):
+                yield (*path, *key.split(".")), problem
+
+
 def _shared_folders(mailboxes: Mapping[str, MailboxSettings]) -> Iterator[tuple[KeyPath, str]]:
     """Yield what would make two mailboxes read, or fill, the same folder."""
-    readers: dict[tuple[str, str, str], str] = {}
+    readers: dict[tuple[str, ...], str] = {}
     for name, mailbox in mailboxes.items():
         if not mailbox.enabled:
             continue
@@ -142,9 +163,11 @@ def _shared_folders(mailboxes: Mapping[str, MailboxSettings]) -> Iterator[tuple[
             )
 
 
-def _account(mailbox: MailboxSettings) -> tuple[str, str]:
-    host, username = (str(getattr(mailbox, name, "")).lower() for name in ("host", "username"))
-    return host, username
+def _account(mailbox: MailboxSettings) -> tuple[str, ...]:
+    path = getattr(mailbox, "path", None)
+    if path is not None:
+        return (str(path),)
+    return tuple(str(getattr(mailbox, name, "")).lower() for name in ("host", "username"))
 
 
 def _comparable(folder: str) -> str:

@@ -24,11 +24,16 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from bouncepoll import registry
+from bouncepoll.auth import CredentialsSettings
 from bouncepoll.deliver import ForwardOptions
 from bouncepoll.errors import ConfigurationError
 from bouncepoll.model.mailbox import Disposition
 from bouncepoll.options import Options, Seconds
 from bouncepoll.settings.masking import masked
+from bouncepoll.settings.providers import handed_over, known
+from bouncepoll.sources import Preset
+from bouncepoll.sources.listener import Options as ListenerOptions
+from bouncepoll.sources.listener import faults as listener_faults
 
 DEFAULT_PROTOCOL = "imap"
 
@@ -228,6 +233,9 @@ class Settings(BaseSettings):
     instance: InstanceSettings = Field(default_factory=InstanceSettings)
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)
     mailboxes: Mapping[str, MailboxSettings] = Field(default_factory=dict)
+    providers: dict[MailboxName, Preset] = Field(default_factory=dict, description=Preset.__doc__)
+    listener: ListenerOptions = Field(default_factory=ListenerOptions)
+    credentials: CredentialsSettings = Field(default_factory=CredentialsSettings)
     filters: FilterSettings = Field(default_factory=FilterSettings)
     delivery: DeliverySettings = Field(default_factory=DeliverySettings)
     forward: ForwardOptions = Field(default_factory=ForwardOptions)
@@ -247,6 +255,16 @@ class Settings(BaseSettings):
         """Take what ``load`` read, and nothing behind its back: it alone knows where each value came from."""
         return (init_settings,)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _own_providers(cls, values: Any) -> Any:
+        return handed_over(values) if isinstance(values, Mapping) else values
+
+    @property
+    def presets(self) -> Mapping[str, Preset]:
+        """The mail providers a mailbox may name, one's own first."""
+        return known(self.providers)
+
     def missing_files(self) -> list[str]:
         """Return one line for each file that a key names and that cannot be read now, disabled mailboxes left out."""
         used = self.model_copy(
@@ -256,7 +274,7 @@ class Settings(BaseSettings):
             f"{key}: {path}: this file cannot be read; check its name, its owner and its mode"
             for key, path in _files(used.model_dump(by_alias=True))
             if not (path.is_file() and os.access(path, os.R_OK))
-        ]
+        ] + listener_faults(self.listener)
 
     def public(self) -> dict[str, Any]:
         """Return everything as JSON can hold it, durations in seconds, secrets masked."""

@@ -50,6 +50,16 @@ class Spot:
         return tuple(map(str, found))
 
     @property
+    def by_default(self) -> tuple[type[BaseModel], ...]:
+        """The models that are meant where no ``kind`` is named: of a login the first, or none if it may be left out.
+
+        Of anything else all of them.
+        """
+        if not all(_has_kind(model) for model in self.models):
+            return self.models
+        return self.models[:1] if self.field is None or self.field.is_required() else ()
+
+    @property
     def keys(self) -> tuple[str, ...]:
         """The keys that may stand here."""
         return () if self.by_name else tuple(dict.fromkeys(name for model in self.models for name in fields_of(model)))
@@ -61,8 +71,12 @@ class Spot:
         for model in self.models:
             if name in (fields := fields_of(model)):
                 return spot_of(fields[name])
-        tagged = tuple(model for model in self.models if _tag(model) == name)
-        return Spot(tagged, field=self.field) if tagged else None
+        return self.tagged(name)
+
+    def tagged(self, name: str) -> "Spot | None":
+        """Return the place narrowed to the model of a union with this tag, or None when there is none."""
+        models = tuple(model for model in self.models if _tag(model) == name)
+        return Spot(models, field=self.field) if models else None
 
     @property
     def _annotation(self) -> Any:
@@ -88,6 +102,9 @@ def narrowed(spot: Spot, values: object) -> Spot:
         tagged = tuple(model for model in spot.models if wanted is not None and _tag(model) == wanted)
         if tagged:
             return Spot(tagged, field=spot.field)
+    if isinstance(values, Mapping) and "kind" not in values and all(_has_kind(model) for model in spot.models[:1]):
+        # The first kind is the one that need not be named.
+        return Spot(spot.models[:1], field=spot.field)
     return spot
 
 
@@ -95,6 +112,10 @@ def nearest(found: str, allowed: Iterable[str]) -> str | None:
     """Return the allowed word most like the one found, or None when none is like it."""
     close = difflib.get_close_matches(found[:80].lower(), list(allowed), n=1, cutoff=0.6)
     return close[0] if close else None
+
+
+def _has_kind(model: type[BaseModel]) -> bool:
+    return "kind" in model.model_fields
 
 
 def _tag(model: type[BaseModel]) -> object:

@@ -4,6 +4,7 @@ import json
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from enum import Enum
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -15,15 +16,16 @@ from pydantic_core import PydanticUndefined
 from bouncepoll.options import Octets, Seconds
 from bouncepoll.settings.models import Age, MailboxSettings, settings_class
 from bouncepoll.settings.outline import fields_of, spot_of
+from bouncepoll.sources import ReadingOptions
 
 _WIDTH = 100
 _NAME = "NAME"
 _DURATION_UNITS = (("d", 86400.0), ("h", 3600.0), ("m", 60.0), ("s", 1.0), ("ms", 0.001))
 _SIZE_UNITS = (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024))
-_NUMBERS = {int: "whole number", float: "number"}
+_NUMBERS = {int: "whole number", float: "number", date: "date"}
 
 #: Names of the example mailboxes, by protocol.
-_MAILBOX_NAMES = {"imap": "news", "pop3": "offers"}
+_MAILBOX_NAMES = {"imap": "news", "pop3": "offers", "maildir": "spool", "mbox": "archive"}
 #: Values for keys without a default that a first configuration needs.
 _NEEDED = {
     "mailboxes.news.host": "imap.example.org",
@@ -32,45 +34,67 @@ _NEEDED = {
     "mailboxes.offers.host": "pop.example.org",
     "mailboxes.offers.username": "offers@example.org",
     "mailboxes.offers.auth.password_file": "/etc/bouncepoll/offers.password",
+    "mailboxes.spool.path": "/var/spool/bounces",
+    "mailboxes.archive.path": "/var/mail/bounces",
+    "providers.mine.imap.host": "imap.example.net",
+    "providers.mine.pop3.host": "pop.example.net",
+    "providers.mine.smtp.host": "smtp.example.net",
     "delivery.smtp.host": "smtp.example.org",
     "delivery.lmtp.host": "localhost",
     "delivery.maildir.path": "/var/lib/bouncepoll/forwards",
     "forward.from_address": "news@example.org",
 }
 #: Values for keys that are off by default, to show how they are written.
-_SAMPLES = {
+_SAMPLES: dict[str, str | int] = {
     "address": "news@example.org",
+    "provider": "generic",
+    "oauth": "google",
+    "proxy": "socks5://proxy.example.org:1080",
+    "idle": "25m",
+    "max_connections": 5,
+    "batch": 100,
     "default_filter": "Spring newsletter",
     "ca_file": "/etc/bouncepoll/ca.pem",
     "extra_file": "/etc/bouncepoll/rules.toml",
     "mailloop_domain": "bounces.example.org",
     "secrets_dir": "/run/secrets",
+    "listener.hostname": "mx.example.org",
+    "listener.cert_file": "/etc/bouncepoll/mx.pem",
+    "listener.key_file": "/etc/bouncepoll/mx.key",
     "username": "news@example.org",
     "local_hostname": "mail.example.org",
     "socket": "/run/dovecot/lmtp",
     "password": "in a secret file rather than here",
     "password_file": "/etc/bouncepoll/news.password",
     "id": "news-1",
+    "key_file": "/etc/bouncepoll/keys",
+    "keys": "in a secret file rather than here",
 }
 
 
-_SAMPLE_PORTS = {"mailboxes": 993, "delivery": 587}
+#: Keys of a mailbox that its provider fills.
+_FILLED = frozenset({"batch", "idle", "max_connections", "mechanisms", "security"})
+#: The kind of login that need not be named.
+_FIRST_KIND = "password"
+_SAMPLE_PORTS = {"mailboxes": 993, "delivery": 587, "providers": 993}
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A table of the file: where it stands, what it is about, and its keys."""
+    """A table of the file: where it stands, what it is about, and its keys; ``kind``: which of several it is."""
 
     path: tuple[str, ...]
     about: str
     keys: tuple[tuple[str, FieldInfo], ...]
+    kind: str | None = None
 
 
 def example_toml() -> str:
     """Return a configuration with every key, its default, its unit and what it is for; it can be loaded as it is."""
     lines = [
         "# Every key of bouncepoll's configuration. A key behind '#' is off by default; the others have their default,",
-        "# but for hosts, names and password files. Durations: 500ms, 30s, 2m, 12h, 5d. Sizes: 512, 256KiB, 50MiB.",
+        "# but for hosts, names and password files, and for what a mailbox's provider fills: these are behind '#' with",
+        "# their default. Durations: 500ms, 30s, 2m, 12h, 5d. Sizes: 512, 256KiB, 50MiB.",
         "# See docs/configuration.md for where this file is looked for, and what overrides it.",
     ]
     for section in _sections():
@@ -85,9 +109,18 @@ def example_toml() -> str:
 def reference_markdown() -> str:
     """Return the configuration reference as Markdown."""
     parts = [_INTRODUCTION]
+    kinds: dict[str, str] = {}
     for section in _sections(placeholder=True):
         path = ".".join(section.path)
-        parts.append(f"## `[{path}]`\n\n{section.about}" if path else "## Top level")
+        if section.kind is not None:
+            # The kinds of login are the same everywhere, and there are many.
+            first = kinds.setdefault(section.kind, path)
+            if first != path and section.kind == _FIRST_KIND:
+                parts.append(f"## `[{path}]`\n\nAs `[{first}]`.")
+            if first != path or any(f'`[{path}]` with `kind = "{section.kind}"`' in part for part in parts):
+                continue
+        heading = f'## `[{path}]` with `kind = "{section.kind}"`' if section.kind else f"## `[{path}]`"
+        parts.append(f"{heading}\n\n{section.about}" if path else "## Top level")
         rows = ["| key | value | default | |", "|---|---|---|---|"]
         rows += [_row(name, field) for name, field in section.keys]
         parts.append("\n".join(rows))
@@ -103,23 +136,41 @@ def _walk(model: type[BaseModel], path: tuple[str, ...], about: str, *, placehol
     spots = {name: spot_of(field) for name, field in fields.items()}
     keys = tuple((name, field) for name, field in fields.items() if spots[name].is_leaf)
     if keys:
-        yield Section(path, about, keys)
+        yield Section(path, about, keys, _kind_of(model))
     for name, spot in spots.items():
-        for member in spot.models:
+        for member in spot.models if placeholder else spot.by_default:
             below = (*path, name)
             if spot.by_name:
-                protocol = str(member.model_fields["protocol"].default)
-                below = (*below, _NAME if placeholder else _MAILBOX_NAMES.get(protocol, protocol))
+                below = (*below, _NAME if placeholder else _example_name(member))
             yield from _walk(member, below, _about(member), placeholder=placeholder)
+
+
+def _kind_of(model: type[BaseModel]) -> str | None:
+    """Return which kind of login a model is; None when it is none."""
+    kind = model.model_fields.get("kind")
+    return None if kind is None else str(kind.default)
+
+
+def _example_name(member: type[BaseModel]) -> str:
+    protocol = member.model_fields.get("protocol")
+    return "mine" if protocol is None else _MAILBOX_NAMES.get(str(protocol.default), str(protocol.default))
 
 
 def _ordered(model: type[BaseModel]) -> dict[str, FieldInfo]:
     """Return the fields of a model; a mailbox's protocol and place first, and what all mailboxes share last."""
     fields = fields_of(model)
-    if issubclass(model, MailboxSettings):
-        shared = fields_of(MailboxSettings)
-        return dict(sorted(fields.items(), key=lambda item: item[0] in shared and item[0] != "protocol"))
-    return fields
+    if not issubclass(model, MailboxSettings):
+        return fields
+    reading, shared = fields_of(ReadingOptions), fields_of(MailboxSettings)
+
+    def rank(name: str) -> int:
+        if name in ("protocol", "path"):
+            return 0
+        if name in reading:
+            return 2
+        return 3 if name in shared else 1
+
+    return dict(sorted(fields.items(), key=lambda item: rank(item[0])))
 
 
 def _about(model: type[BaseModel]) -> str:
@@ -133,14 +184,22 @@ def _example_key(section: tuple[str, ...], name: str, field: FieldInfo) -> Itera
     if path in _NEEDED:
         yield f"{name} = {json.dumps(_NEEDED[path])}"
     elif default is PydanticUndefined or (default is None and not _is(field, Age)):
-        sample = str(_SAMPLE_PORTS[section[0]]) if name == "port" and section else _sample(name, field)
+        sample = str(_SAMPLE_PORTS[section[0]]) if name == "port" and section else _sample(path, field)
         yield f"{name} = {sample}" if field.is_required() else f"# {name} = {sample}"
     else:
-        yield f"{name} = {_toml(default, field)}"
+        off = "# " if _is_filled(section, name) else ""
+        yield f"{off}{name} = {_toml(default, field)}"
 
 
-def _sample(name: str, field: FieldInfo) -> str:
+def _is_filled(section: tuple[str, ...], name: str) -> bool:
+    """Whether a mailbox's provider fills a key, which therefore must not stand in the way with its default."""
+    return section[:1] == ("mailboxes",) and (section[-1] == "quirks" or name in _FILLED)
+
+
+def _sample(path: str, field: FieldInfo) -> str:
     spot = spot_of(field)
+    # Some names mean something else in one section.
+    name = path if path in _SAMPLES else path.rpartition(".")[2]
     if name in _SAMPLES:
         return json.dumps(_SAMPLES[name])
     if spot.is_list:
@@ -293,6 +352,14 @@ Lists are written as in TOML everywhere: `["INBOX", "Junk"]`. Relative paths sta
 - **duration**: a number and a unit: `500ms`, `30s`, `2m`, `12h`, `5d`; a number alone is seconds.
 - **size**: a whole number and a unit: `512` (octets), `256KiB`, `50MiB`.
 - **secret**: never shown in messages, logs or `config check`.
+
+## Providers
+
+`provider = "gmail"` in a mailbox fills what is known of that provider: host, port, security, `batch`,
+`max_connections`, `idle`, `oauth`, `mechanisms` and `quirks`. Each key that is written in the mailbox counts instead.
+`bouncepoll mailbox presets` lists the providers, the kinds of `auth` each takes, and what one has to know of it;
+`bouncepoll config check` shows what a mailbox comes to. A table `[providers.NAME]` adds one of your own, or replaces a
+built-in one of that name.
 
 ## What is needed when
 

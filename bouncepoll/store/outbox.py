@@ -80,6 +80,12 @@ class SqlOutbox:
                     outcome |= {"state": OutboxState.DEAD, "finished_at": now}
                 connection.execute(update(outbox).where(_still_ours(number, item, reply.code)).values(outcome))
 
+    def release(self) -> None:
+        """End all leases: for a process that knows to be the only one, after others died with forwards in hand."""
+        leased = (outbox.c.state == OutboxState.QUEUED) & outbox.c.lease_until.is_not(None)
+        with self._database.writing() as connection:
+            connection.execute(update(outbox).where(leased).values(lease_until=None))
+
     def list(self, state: OutboxState | None = None, limit: int = 100) -> Sequence[OutboxRecord]:
         """Return up to ``limit`` rows, newest first; of every state when ``state`` is None."""
         query = select(outbox).order_by(outbox.c.id.desc()).limit(limit)

@@ -9,6 +9,7 @@ from bouncepoll.model.records import RetentionCounts
 from bouncepoll.ports import Clock
 from bouncepoll.store import schema
 from bouncepoll.store.archive import SqlArchive
+from bouncepoll.store.credentials import SqlCredentials
 from bouncepoll.store.database import Database
 from bouncepoll.store.filters import SqlFilters
 from bouncepoll.store.mailboxes import SqlMailboxes
@@ -35,6 +36,7 @@ class SqlStore:
         self.outbox = SqlOutbox(database, clock)
         self.quarantine = SqlQuarantine(database)
         self.mailboxes = SqlMailboxes(database)
+        self.credentials = SqlCredentials(database)
 
     @property
     def file(self) -> Path | None:

@@ -22,7 +22,7 @@ class SqlUnitOfWork:
 
     def cursor(self, source: str, folder: str) -> Cursor | None:
         """Return how far the folder was read; just before a mail of it that is to be read again."""
-        query = select(cursors.c.uidvalidity, cursors.c.high_water).where(
+        query = select(cursors.c.uidvalidity, cursors.c.high_water, cursors.c.highest_modseq).where(
             cursors.c.source == source, cursors.c.folder == folder
         )
         row = self._connection.execute(query).one_or_none()
@@ -31,8 +31,9 @@ class SqlUnitOfWork:
         uidvalidity = row.uidvalidity or None
         # Lowered here and not in the stored mark, which a poll that runs meanwhile would set again.
         retry = places.lowest_retry(self._connection, source, folder, uidvalidity)
-        high_water = row.high_water if retry is None else min(row.high_water, max(retry - 1, 0))
-        return Cursor(source, folder, uidvalidity, high_water)
+        if retry is not None:
+            return Cursor(source, folder, uidvalidity, min(row.high_water, max(retry - 1, 0)))
+        return Cursor(source, folder, uidvalidity, row.high_water, row.highest_modseq)
 
     def advance(self, cursor: Cursor) -> None:
         """Store how far the folder was read."""
@@ -41,11 +42,12 @@ class SqlUnitOfWork:
             folder=cursor.folder,
             uidvalidity=cursor.uidvalidity or places.NO_UIDVALIDITY,
             high_water=cursor.high_water,
+            highest_modseq=cursor.highest_modseq,
         )
         self._connection.execute(
             insert.on_conflict_do_update(
                 index_elements=["source", "folder"],
-                set_={"uidvalidity": insert.excluded.uidvalidity, "high_water": insert.excluded.high_water},
+                set_={name: insert.excluded[name] for name in ("uidvalidity", "high_water", "highest_modseq")},
             )
         )
 

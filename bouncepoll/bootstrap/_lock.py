@@ -1,0 +1,31 @@
+"""The right to be the only process."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bouncepoll.errors import ConfigurationError, UsageError
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock on a file, which is made where it is missing.
+
+    Raises:
+        UsageError: another process holds it.
+        ConfigurationError: the file cannot be written.
+    """
+    try:
+        file = path.open("w")
+    except OSError as exc:
+        raise ConfigurationError(f"{path}: the lock file cannot be written: {exc}; check the folder's owner") from exc
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError(
+                f"{path}: another bouncepoll process polls into this database; stop it first, or use PostgreSQL "
+                "for several"
+            ) from None
+        yield
