@@ -6,6 +6,7 @@ import socket
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -202,9 +203,17 @@ def _greeting(endpoint: Endpoint, *, tls: bool) -> str | None:
     return "".join(character for character in line if character.isprintable())
 
 
+def _is_unspecified(host: str) -> bool:
+    """Whether a listener at this address takes connections to every address of the machine."""
+    try:
+        return ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
 def _connected(endpoint: Endpoint) -> socket.socket:
     if endpoint.path is None:
-        host = endpoint.host if endpoint.host not in {None, "0.0.0.0", "::"} else "localhost"  # noqa: S104 - no bind.
+        host = "localhost" if endpoint.host is None or _is_unspecified(endpoint.host) else endpoint.host
         return socket.create_connection((host, endpoint.port), _CONNECT_TIMEOUT_S)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
