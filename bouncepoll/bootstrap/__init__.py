@@ -1,14 +1,11 @@
 """The only place that builds things: settings in, working parts out."""
 
-import multiprocessing
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache, cached_property, partial
-from pathlib import Path
+from functools import cached_property, partial
 from typing import Self
 
 import structlog
@@ -17,6 +14,7 @@ from bouncepoll import registry
 from bouncepoll.bootstrap._credentials import CredentialDesk
 from bouncepoll.bootstrap._filters import FilterDesk
 from bouncepoll.bootstrap._lock import locked
+from bouncepoll.bootstrap._reprocessing import analyser_with, reprocess
 from bouncepoll.classify import create_classifier
 from bouncepoll.deliver.drain import DrainReport, RetryPolicy, drain
 from bouncepoll.deliver.forward import prepare
@@ -31,9 +29,11 @@ from bouncepoll.model.delivery import OutboxState
 from bouncepoll.model.filter import BounceFilter, ForwardMode
 from bouncepoll.pipeline import Analyser, MailboxPlan, Poller, PollReport, next_poll_delay_s
 from bouncepoll.ports import Backend, Clock, Selection, Source
-from bouncepoll.reprocess import Reprocessor, ReprocessReport
+from bouncepoll.reprocess import ReprocessReport
 from bouncepoll.settings import MailboxSettings, Settings
 from bouncepoll.store import SqlStore, open_store, schema
+
+__all__ = ["Application", "PollOutcome", "analyser_with", "system_clock"]
 
 log = structlog.get_logger()
 
@@ -276,27 +276,17 @@ class Application:
         Raises:
             UsageError: there is no run to resume, or one that was stopped and is not resumed.
         """
-        archive = self.store.archive
-        unfinished = archive.unfinished_run() if apply else None
-        if resume and unfinished is None:
-            raise UsageError("no run was stopped; start one with 'bouncepoll reprocess --apply'")
-        if unfinished is not None and not resume:
-            raise UsageError(
-                f"the run of {unfinished[0].started_at:%Y-%m-%d %H:%M} stopped after mail {unfinished[0].after_id}; "
-                "finish it first with 'bouncepoll reprocess --apply --resume'"
-            )
-        run, meant = unfinished if unfinished is not None else (None, selection)
-        # Forking a process that has threads (the progress bar's) may deadlock: workers start afresh.
-        context = multiprocessing.get_context("spawn")
-        analyser = partial(analyser_with, self.settings.rules.extra_file, self.settings.instance.id)
-        with ProcessPoolExecutor(workers, mp_context=context) as executor:
-            reprocessor = Reprocessor(
-                archive, meant, analyser, executor, clock=self.clock, should_stop=should_stop, on_progress=on_progress
-            )
-            if not apply:
-                return reprocessor.compare()
-            run = run or archive.begin_run(meant, self.clock())
-            return reprocessor.apply(run.id, run.after_id)
+        return reprocess(
+            self.store.archive,
+            partial(analyser_with, self.settings.rules.extra_file, self.settings.instance.id),
+            selection,
+            apply=apply,
+            resume=resume,
+            workers=workers,
+            clock=self.clock,
+            should_stop=should_stop,
+            on_progress=on_progress,
+        )
 
     def retain(self, should_stop: Callable[[], bool] = lambda: False) -> None:
         """Delete what is older than the retention times."""
@@ -404,9 +394,3 @@ class Application:
 
 def _days(age_s: float | None) -> float | None:
     return None if age_s is None else age_s / 86400
-
-
-@cache
-def analyser_with(extra_rules: Path | None, instance_id: str) -> Analyser:
-    """Return the analyser of this process, built once; what each worker of ``reprocess`` calls for each chunk."""
-    return Analyser(create_classifier(extra_rules).classify, instance_id)

@@ -108,7 +108,7 @@ class Message:
             if name != "fingerprint":
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
             texts = [part.text for part in self.parts if part.text and not part.returned]
-            object.__setattr__(self, name, fingerprint(self.index, texts))
+            object.__setattr__(self, name, fingerprint(self.index, texts, self.raw.octets))
             return self.fingerprint
 
     def header(self, name: str) -> str | None:

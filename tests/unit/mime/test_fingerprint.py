@@ -66,12 +66,19 @@ def test_it_is_64_hexadecimal_digits_and_never_changes() -> None:
     assert parse("Subject: x\n\ntext").fingerprint == "6903b0dfb1383173e763a38c076e250527978efdf068b8e8cd9240e07338c8f8"
 
 
+def test_mails_that_say_nothing_are_known_by_their_octets() -> None:
+    first, second = ("Received: from mx.example.org; " + at for at in ("Mon, 2 Nov 2026 10:00:00 +0000", "later"))
+    assert parse(first).fingerprint != parse(second).fingerprint
+    assert parse(first).fingerprint == parse(first).fingerprint
+    assert parse("").fingerprint == parse("").fingerprint
+
+
 def test_it_is_computed_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
 
-    def count(index: Mapping[str, str], texts: Iterable[str]) -> str:
+    def count(index: Mapping[str, str], texts: Iterable[str], octets: bytes) -> str:
         asked.append(index)
-        return fingerprint(index, texts)
+        return fingerprint(index, texts, octets)
 
     monkeypatch.setattr("bouncepoll.model.message.fingerprint", count)
     message = parse(REPORT)
