@@ -4,97 +4,18 @@ import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import datetime, timedelta
-from typing import Any, cast
+from collections.abc import Callable
+from datetime import timedelta
+from typing import cast
 
 import pytest
 from structlog.testing import capture_logs
 
 from bouncepoll.bootstrap import Application, PollOutcome, system_clock
-from bouncepoll.deliver.drain import DrainReport
-from bouncepoll.errors import SourceUnavailable
 from bouncepoll.pipeline import PollReport
-from bouncepoll.scheduler import Service, _Polls
-from bouncepoll.testing import FakeClock
+from bouncepoll.scheduler import Service
 from tests.servers import wait_until
-
-OFTEN_S = 0.02
-NEVER_S = 3600.0
-ShouldStop = Callable[[], bool]
-
-
-class FakeApplication:
-    """What the service asks of an ``Application``; ``polls`` says what a poll of a mailbox does."""
-
-    def __init__(self, every_s: float = NEVER_S) -> None:
-        self.clock = system_clock
-        self.every_s = every_s
-        self.drain_interval_s = NEVER_S
-        self.polls: dict[str, Callable[[ShouldStop], PollOutcome]] = {}
-        self.due: dict[str, datetime] = {}
-        self.calls: Counter[str] = Counter()
-        self.drains: Callable[[], None] = lambda: None
-
-    def poll_interval_s(self, _name: str) -> float:
-        return self.every_s
-
-    def next_poll_at(self, name: str) -> datetime | None:
-        return self.due.get(name)
-
-    def poll(self, name: str, *, should_stop: ShouldStop) -> PollOutcome:
-        self.calls[name] += 1
-        work = self.polls.get(name)
-        return good(name) if work is None else work(should_stop)
-
-    def drain(self, should_stop: ShouldStop) -> DrainReport:
-        self.calls["outbox"] += 1
-        self.drains()
-        return DrainReport()
-
-    def retain(self, should_stop: ShouldStop) -> None:
-        self.calls["retention"] += 1
-
-
-def good(name: str, forwards: int = 0) -> PollOutcome:
-    return PollOutcome(name, PollReport(forwards=forwards), None, system_clock() + timedelta(hours=1))
-
-
-def broken(name: str, due: datetime) -> PollOutcome:
-    return PollOutcome(name, None, SourceUnavailable("no"), due)
-
-
-class Running:
-    """A service that runs in a thread."""
-
-    def __init__(self, service: Service, grace_s: float) -> None:
-        self.service = service
-        self.finished: bool | None = None
-        self._thread = threading.Thread(target=self._run, args=(grace_s,))
-        self._thread.start()
-
-    def _run(self, grace_s: float) -> None:
-        self.finished = self.service.run(grace_s)
-
-    @property
-    def ended(self) -> bool:
-        return not self._thread.is_alive()
-
-    def end(self) -> bool | None:
-        self.service.stop()
-        self._thread.join(20)
-        assert self.ended
-        return self.finished
-
-
-@contextmanager
-def running(application: FakeApplication, *mailboxes: str, grace_s: float = 20.0) -> Iterator[Running]:
-    started = Running(Service(cast("Application", application), mailboxes), grace_s)
-    try:
-        yield started
-    finally:
-        started.end()
+from tests.unit.serving import OFTEN_S, FakeApplication, ShouldStop, broken, good, next_run, running
 
 
 def test_every_mailbox_is_polled_and_the_outbox_drained_at_once() -> None:
@@ -253,108 +174,6 @@ def test_signals_end_the_service_and_their_handlers_are_restored(number: signal.
     assert signal.getsignal(number) is before
 
 
-class Woken:
-    """A watcher that has news whenever ``tell`` is called."""
-
-    def __init__(self) -> None:
-        self._news = threading.Semaphore(0)
-
-    def tell(self) -> None:
-        self._news.release()
-
-    def open(self) -> bool:
-        return True
-
-    def wait(self, should_stop: ShouldStop) -> bool:
-        while not should_stop():
-            if self._news.acquire(timeout=0.01):
-                return True
-        return False
-
-    def close(self) -> None:
-        pass
-
-
-@pytest.fixture
-def _no_bursts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bouncepoll.scheduler._BURST_S", 0.0)
-
-
-@contextmanager
-def watched(application: FakeApplication, watcher: Woken) -> Iterator[Running]:
-    service = Service(cast("Application", application), ["news"], watch=lambda _name: watcher)
-    started = Running(service, 20.0)
-    try:
-        yield started
-    finally:
-        started.end()
-
-
-@pytest.mark.usefixtures("_no_bursts")
-def test_news_are_polled_at_once() -> None:
-    application, watcher = FakeApplication(), Woken()
-    with watched(application, watcher) as service:
-        for polls in range(1, 4):
-            wait_until(lambda polls=polls: application.calls["news"] >= polls, "a poll")  # type: ignore[misc] # It is no loop variable.
-            wait_until(lambda: service.service._busy.count == 0, "its end")
-            watcher.tell()
-        wait_until(lambda: application.calls["news"] >= 4, "the last poll")
-        assert service.end() is True
-
-
-@pytest.mark.usefixtures("_no_bursts")
-def test_news_during_a_poll_are_polled_after_it() -> None:
-    application, watcher = FakeApplication(), Woken()
-    begun, release = threading.Event(), threading.Event()
-
-    def poll(_stop: ShouldStop) -> PollOutcome:
-        if not begun.is_set():
-            begun.set()
-            release.wait(20)
-        return good("news")
-
-    application.polls["news"] = poll
-    with watched(application, watcher) as service:
-        assert begun.wait(20)
-        watcher.tell()
-        wait_until(lambda: "news" in service.service._polls._news, "the news")
-        release.set()
-        wait_until(lambda: application.calls["news"] >= 2, "the poll after it")
-
-
-def test_news_do_not_end_a_rest() -> None:
-    application, watcher = FakeApplication(), Woken()
-    due = system_clock() + timedelta(hours=1)
-    application.polls["news"] = lambda _stop: broken("news", due)
-    with watched(application, watcher) as service:
-        wait_until(lambda: next_run(service, "poll:news") == due, "the back-off")
-        watcher.tell()
-        wait_until(lambda: "news" in service.service._polls._news, "the news")
-        assert next_run(service, "poll:news") == due
-    assert application.calls["news"] == 1
-
-
-def test_a_burst_of_news_is_one_poll() -> None:
-    clock = FakeClock()
-    polls = _Polls(clock)
-    assert polls.woken("news") == clock()
-    assert polls.begin("news")
-    assert not polls.begin("news")
-    assert polls.woken("news") is None
-    assert polls.ended("news", None) == clock() + timedelta(seconds=2)
-    clock.advance(timedelta(seconds=1))
-    assert polls.woken("news") == clock() + timedelta(seconds=1)
-    clock.advance(timedelta(seconds=9))
-    assert polls.woken("news") == clock()
-    assert polls.begin("news")
-    assert polls.ended("news", None) is None
-    polls.rest("news", clock() + timedelta(minutes=1))
-    assert polls.rests_until("news") == clock() + timedelta(minutes=1)
-    assert polls.woken("news") is None
-    clock.advance(timedelta(minutes=1))
-    assert polls.rests_until("news") is None
-
-
 def test_nothing_is_begun_after_the_end() -> None:
     application = FakeApplication()
     service = Service(cast("Application", application), ["news"])
@@ -372,11 +191,6 @@ def test_a_failure_reported_after_the_end_harms_nothing() -> None:
     application.polls["news"] = lambda _stop: broken("news", system_clock())
     Service(cast("Application", application), ["news"])._poll("news")
     assert application.calls["news"] == 1
-
-
-def next_run(service: Running, job: str) -> Any:
-    found = service.service._scheduler.get_job(job)
-    return None if found is None else found.next_run_time
 
 
 class FakeListener:
