@@ -16,7 +16,7 @@ from bouncepoll.bootstrap._filters import FilterDesk
 from bouncepoll.bootstrap._lock import locked
 from bouncepoll.bootstrap._reprocessing import analyser_with, reprocess
 from bouncepoll.classify import create_classifier
-from bouncepoll.deliver.drain import DrainReport, RetryPolicy, drain
+from bouncepoll.deliver.drain import DrainReport, Outcome, RetryPolicy, drain
 from bouncepoll.deliver.forward import prepare
 from bouncepoll.errors import (
     BouncepollError,
@@ -67,6 +67,7 @@ class Application:
         self.settings = settings
         self.clock = clock
         self._failures: dict[str, int] = {}
+        self._unnoted: list[Outcome] = []
         self._random = random.Random()  # noqa: S311 - spreads polls, guards nothing.
 
     def __enter__(self) -> Self:
@@ -207,6 +208,10 @@ class Application:
                 should_stop=should_stop,
                 on_progress=on_progress,
             ).run()
+            # POP3 servers may name a least time between two logins.
+            delay_s = max(options.poll, getattr(source, "login_delay_s", 0.0))
+            due = self.clock() + timedelta(seconds=delay_s)
+            self.store.mailboxes.note_success(name, self.clock(), due)
         except BouncepollError as exc:
             return self._failed(name, exc)
         except Exception as exc:
@@ -215,10 +220,6 @@ class Application:
             found = f"{type(exc).__name__}; nothing is lost; the log has the traceback, please report it"
             return self._failed(name, TransientError(f"{name}: a mistake in bouncepoll: {found}"))
         self._failures.pop(name, None)
-        # POP3 servers may name a least time between two logins.
-        delay_s = max(options.poll, getattr(source, "login_delay_s", 0.0))
-        due = self.clock() + timedelta(seconds=delay_s)
-        self.store.mailboxes.note_success(name, self.clock(), due)
         log.info("mailbox_polled", mailbox=name, recorded=report.recorded, quarantined=report.quarantined)
         return PollOutcome(name, report, None, due, rests=delay_s > options.poll)
 
@@ -257,6 +258,7 @@ class Application:
             ),
             stop=should_stop,
             rng=self._random,
+            unnoted=self._unnoted,
         )
 
     def reprocess(

@@ -46,6 +46,16 @@ class DrainReport:
     dead: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an item; what ``Outbox.settle`` takes."""
+
+    item: OutboxItem
+    results: Mapping[int, DeliveryResult]
+    retry_at: Mapping[int, datetime | None]
+    now: datetime
+
+
 def drain(
     outbox: Outbox,
     backend: Backend,
@@ -55,22 +65,36 @@ def drain(
     policy: RetryPolicy,
     stop: Callable[[], bool],
     rng: random.Random,
+    unnoted: list[Outcome] | None = None,
 ) -> DrainReport:
     """Hand over everything that is due; what one mail does keeps no other from going out.
 
+    ``unnoted`` keeps what became of mails while the database could not be told: the next drain that is given the same
+    list tells it first.
+
     Raises:
-        StoreUnavailable: the database failed. A mail that was handed over and not recorded goes out again when its
-            lease ends, with the same Message-ID.
+        StoreUnavailable: the database failed. A mail that was handed over and never recorded, because the process
+            ended before, goes out again when its lease ends, with the same Message-ID.
     """
     report = DrainReport()
+    unnoted = [] if unnoted is None else unnoted
+    _note(outbox, unnoted)
     while not stop():
         # One at a time: a drain that is stopped then leaves nothing leased that it did not begin.
         items = outbox.claim(1, clock(), _LEASE)
         if not items:
             break
         for item in items:
-            _deliver(outbox, backend, prepare, item, clock, policy, rng, report)
+            _deliver(outbox, backend, prepare, item, clock, policy, rng, report, unnoted)
     return report
+
+
+def _note(outbox: Outbox, unnoted: list[Outcome]) -> None:
+    """Store outcomes; one that cannot be stored stays in the list, so that its mail is not sent again for that."""
+    while unnoted:
+        first = unnoted[0]
+        outbox.settle(first.item, first.results, first.retry_at, first.now)
+        del unnoted[0]
 
 
 def _deliver(
@@ -82,13 +106,15 @@ def _deliver(
     policy: RetryPolicy,
     rng: random.Random,
     report: DrainReport,
+    unnoted: list[Outcome],
 ) -> None:
     results = dict(zip(item.recipients, _attempt(backend, prepare, item), strict=True))
     now = clock()
     retry_at = {
         recipient.id: _retry_at(recipient, result, item, policy, rng, now) for recipient, result in results.items()
     }
-    outbox.settle(item, {recipient.id: result for recipient, result in results.items()}, retry_at, now)
+    unnoted.append(Outcome(item, {recipient.id: result for recipient, result in results.items()}, retry_at, now))
+    _note(outbox, unnoted)
     _count(results, retry_at, report)
 
 

@@ -19,6 +19,8 @@ from bouncepoll.sources._transport import Dropped, Refused
 log = structlog.get_logger()
 
 _FAILURES_ALONE = 2
+#: A network that fails breaks connections too, wherever they are; so a mail has to break more of them.
+_BREAKS_ALONE = 5
 #: Halving a batch of 500 down to one mail drops the connection about ten times; so this finds two such mails a call.
 _MAX_RECONNECTS = 20
 #: So many mails that fail, and none that comes: that is no broken mail but a broken server.
@@ -87,7 +89,7 @@ class Isolation:
                 self._reconnects += 1
                 log.info("fetch_interrupted", mailbox=self._scan.source, folder=self._scan.folder, error=str(exc))
                 self._session.resume(self._scan.folder, self._scan.uidvalidity)
-                self._again(uids, str(exc), permanent=True)
+                self._again(uids, str(exc), permanent=True, most=_BREAKS_ALONE)
             except Refused as exc:
                 if exc.busy:
                     raise
@@ -110,14 +112,14 @@ class Isolation:
         for uid in list(answers):
             yield answers.pop(uid)  # Taken out, so that a mail in work is not kept until the batch ends.
 
-    def _again(self, uids: Sequence[str], error: str, *, permanent: bool) -> None:
+    def _again(self, uids: Sequence[str], error: str, *, permanent: bool, most: int = _FAILURES_ALONE) -> None:
         """Put a failed batch back, in halves; a mail that failed alone often enough is given up."""
         if len(uids) > 1:
             middle = len(uids) // 2
             self._queue.extendleft([list(uids[middle:]), list(uids[:middle])])
             return
         self._failures[uids[0]] += 1
-        if self._failures[uids[0]] < _FAILURES_ALONE:
+        if self._failures[uids[0]] < most:
             self._queue.appendleft(list(uids))
         else:
             self._given_up.append(Unfetched(self._scan.ref(uids[0]), error, permanent=permanent))
@@ -135,15 +137,15 @@ def persevere(session: Session, ref: MessageRef, read: Callable[[], _T]) -> _T:
         SourceUnavailable: the connection was lost and cannot be had again.
         Refused: it may work later.
     """
-    error = ""
-    for _attempt in range(_FAILURES_ALONE):
+    error, breaks, refusals = "", 0, 0
+    while breaks < _BREAKS_ALONE and refusals < _FAILURES_ALONE:
         try:
             return read()
         except Dropped as exc:
-            error = str(exc)
+            error, breaks = str(exc), breaks + 1
             session.resume(ref.folder, ref.uidvalidity)
         except Refused as exc:
-            error = str(exc)
+            error, refusals = str(exc), refusals + 1
             if exc.busy or exc.temporary:
                 raise
     raise MessageUnreadable(f"{ref}: the server does not hand out the rest of the mail: {error}")

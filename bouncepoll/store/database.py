@@ -19,6 +19,8 @@ from bouncepoll.errors import ConfigurationError, StoreUnavailable
 from bouncepoll.store.address import parse
 
 _CONNECT_TIMEOUT_S = 10
+# A server that vanished without a word is noticed within a minute (seconds, but for the last, which is milliseconds).
+_DEAD_PEER = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
 _WAL_RETRY_S = 0.02
 _POOL_SIZE = 5
 _MAX_OVERFLOW = 27
@@ -232,6 +234,7 @@ def _postgresql(url: URL, busy_timeout_s: float) -> Engine:
         "application_name": "bouncepoll",
         "client_encoding": "utf8",
         "connect_timeout": _CONNECT_TIMEOUT_S,
+        **_DEAD_PEER,
     }
     try:
         engine = create_engine(

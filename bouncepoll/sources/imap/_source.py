@@ -15,7 +15,7 @@ from bouncepoll.model.message import MessageRef, RawMessage
 from bouncepoll.ports import TokenSource
 from bouncepoll.sources._isolate import Isolation, persevere
 from bouncepoll.sources._options import MailboxOptions
-from bouncepoll.sources._transport import Dropped, Refused, session_failed
+from bouncepoll.sources._transport import Dropped, Refused, no_connection, session_failed
 from bouncepoll.sources.imap._ahead import Ahead
 from bouncepoll.sources.imap._answers import Fetched
 from bouncepoll.sources.imap._connection import Connection, Selected
@@ -55,7 +55,10 @@ class ImapSource:
     def open(self) -> None:
         """Connect and log in."""
         self.close()
-        self._session = _Session(self.name, self._options, self._tokens)
+        try:
+            self._session = _Session(self.name, self._options, self._tokens)
+        except (Dropped, Refused) as exc:
+            raise no_connection(self.name, self._options, exc) from exc
 
     def scan(self, folder: str, cursor: Cursor | None) -> Scan:
         """List the mails above the cursor that are not marked as deleted: those are on their way out already.

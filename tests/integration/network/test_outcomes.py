@@ -44,7 +44,6 @@ def _failing_once(inner: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-@pytest.mark.xfail(reason="Application.poll notes its success outside of what it catches", strict=True)
 def test_a_poll_whose_success_cannot_be_noted_fails_like_any_other(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -56,7 +55,6 @@ def test_a_poll_whose_success_cannot_be_noted_fails_like_any_other(
         assert application.poll("news").error is None
 
 
-@pytest.mark.xfail(reason="ImapSource.open lets Dropped out, which counts as a mistake of ours", strict=True)
 def test_a_connection_that_breaks_after_the_login_is_a_mailbox_out_of_reach(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,7 +70,6 @@ def test_a_connection_that_breaks_after_the_login_is_a_mailbox_out_of_reach(
     assert isinstance(error, SourceUnavailable)
 
 
-@pytest.mark.xfail(reason="an outcome that cannot be noted is forgotten, and the forward goes out again", strict=True)
 def test_a_forward_whose_outcome_cannot_be_noted_is_not_sent_again(
     scene: Scene, postfix: Postfix, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,7 +95,6 @@ class _Breaking(FaultyProxy):
         return Plan(CUT if number <= 2 else None, towards_server=False, left=8000, rng=random.Random(number))
 
 
-@pytest.mark.xfail(reason="two breaks in a row while one mail is fetched are laid on the mail", strict=True)
 def test_a_connection_that_breaks_twice_puts_no_mail_in_quarantine(
     tmp_path: Path, dovecot: Dovecot, postfix: Postfix
 ) -> None:
