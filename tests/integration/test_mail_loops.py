@@ -136,7 +136,7 @@ def test_a_feedback_address_that_answers_by_machine(
 
 @pytest.mark.parametrize(
     ("mode", "rounds"),
-    # Rewritten, the mail comes from the very address it would be forwarded to; redirected, it is known when it is back.
+    # Rewritten, the mail comes from the very address it would be forwarded to; redirected, it comes back once.
     [("rewrite", [[1, 1], [0, 0], [0, 0]]), ("redirect", [[1, 1], [1, 0], [0, 0]])],
 )
 def test_two_installations_that_forward_to_each_other(
@@ -150,8 +150,8 @@ def test_two_installations_that_forward_to_each_other(
     send(postfix, "ann2@example.com", sites[0].address, written(2, sites[0].address))
     came = [[site.turn() for site in sites] for _ in range(_ROUNDS)]
     assert came == rounds
-    assert sorted(sites[0].kinds()) == (["loop", "reply"] if rounds[1][0] else ["reply"])
-    assert sites[1].kinds() == ["reply"]
+    # What comes back is the mail that is known already.
+    assert [site.kinds() for site in sites] == [["reply"], ["reply"]]
 
 
 def test_a_feedback_address_that_bounces(tmp_path: Path, postfix: Postfix, ca_file: Path) -> None:

@@ -6,6 +6,7 @@ Mails for ``…@lmtp.example`` are handed on to ``lmtp_port`` by LMTP, those for
 
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import tempfile
@@ -126,13 +127,10 @@ class Postfix:
 
     def received(self, address: str) -> list[bytes]:
         """Return the mails that were delivered to this address."""
-        mark = f"\nDelivered-To: {address}\n".encode()
-        found = []
-        for path in sorted((self._base / "mail" / "all" / "new").glob("*")):
-            octets = path.read_bytes()
-            if mark in b"\n" + octets[: octets.find(b"\n\n") + 1]:
-                found.append(octets)
-        return found
+        # A mail that was redirected has another such field below the one of this delivery.
+        first = re.compile(rb"(?:(?!Delivered-To:).*\n)*?Delivered-To: " + re.escape(address.encode()) + rb"\n")
+        mails = (path.read_bytes() for path in sorted((self._base / "mail" / "all" / "new").glob("*")))
+        return [octets for octets in mails if first.match(octets)]
 
     def restart(self) -> None:
         """End it with all its sessions, and start it again on the same port; what it has taken stays."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bouncepoll.auth.keys import generate
 from bouncepoll.bootstrap import Application
 from bouncepoll.diagnose.doctor import run
 from bouncepoll.model.probe import Outcome
@@ -133,8 +134,10 @@ def test_no_space(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_logins_that_nobody_went_through(site: Site) -> None:
+    generate(site.folder / "keys")
+    keys = f'[credentials]\nkey_file = "{site.folder / "keys"}"\n'
     auth = 'host = "127.0.0.1"\nport = 1\nsecurity = "insecure-loopback"\nusername = "news@example.org"\n'
-    text = f'[mailboxes.news]\n{auth}oauth = "microsoft"\nauth.kind = "device_code"\nauth.client_id = "x"\n'
+    text = f'{keys}[mailboxes.news]\n{auth}oauth = "microsoft"\nauth.kind = "device_code"\nauth.client_id = "x"\n'
     found = site.look(text).one("credentials", "credentials")
     assert found.outcome is Outcome.FAIL
     assert found.mend == ("run: bouncepoll mailbox login news",)

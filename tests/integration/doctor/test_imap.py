@@ -309,14 +309,6 @@ def test_servers_that_answer_otherwise(
     assert words in checks.one(check).found
 
 
-def test_an_unknown_issuer_of_tokens(site: Site) -> None:
-    text = scripted_section(1).partition("auth.password")[0]
-    text += 'oauth = "nobody"\nauth.kind = "client_credentials"\nauth.client_id = "x"\nauth.client_secret = "hunter"\n'
-    checks = site.look(text, "news")
-    assert checks.outcomes() == {"secret": "fail", "sample": "skip", "clock": "skip"}
-    assert "hunter" not in str(checks.found)
-
-
 def test_a_mailbox_that_is_off(site: Site) -> None:
     text = scripted_section(1) + "enabled = false\n"
     assert site.look(text).outcomes() == {"enabled": "skip"}
