@@ -3,6 +3,8 @@
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bouncepoll import mime
 from bouncepoll.model.filter import BounceFilter, Route
@@ -54,6 +56,36 @@ def routes(header: str, default: str | None = None, *, envelope: Envelope | None
 )  # fmt: skip
 def test_a_mail_finds_its_filter(header: str, filter_id: int, matched_by: str) -> None:
     assert routes(header) == (Route(filter_id, matched_by),)
+
+
+_PIECES = ["news", "+f3", "=", "SRS0=ab=cd=", "prvs=1234abcdef=", "@", "example.org", "EXAMPLE.ORG", "bücher.example"]
+_PIECES += [
+    "mailloop.example",
+    "lists.example",
+    "example.net",
+    "reply_4",
+    "<",
+    ">",
+    '"',
+    "(",
+    ")",
+    ",",
+    " ",
+    ".",
+    ";",
+    ":",
+]
+
+
+@given(
+    st.lists(st.sampled_from(_PIECES), max_size=14).map("".join), st.sampled_from(["To", "Delivered-To", "Received"])
+)
+def test_what_is_passed_over_could_not_have_matched(value: str, field: str) -> None:
+    header = f"{field}: {'for ' if field == 'Received' else ''}{value}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bouncepoll.resolve.index._MAX_DOMAINS", 0)  # Nothing is passed over.
+        wanted = routes(header)
+    assert routes(header) == wanted
 
 
 @pytest.mark.parametrize(
