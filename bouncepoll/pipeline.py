@@ -63,10 +63,10 @@ class Analyser:
         return Entry(message, verdict, judged, routes, forwards)
 
     def _verdict(self, message: Message) -> Verdict:
-        if has_looped(message.headers, self._instance_id):
+        if has_looped(message, self._instance_id):
             return Verdict(Kind.LOOP, (), Evidence("loop", matched_text=self._instance_id, where="X-Bouncepoll-Loop"))
         verdict = self._classify(message)
-        if verdict.kind in _HUMAN and answers_forward(message.headers):
+        if verdict.kind in _HUMAN and answers_forward(message):
             answered = message.header("In-Reply-To")
             return Verdict(Kind.LOOP, (), Evidence("loop", matched_text=answered, where="In-Reply-To"))
         return verdict

@@ -1,9 +1,8 @@
 """How a mail that bouncepoll forwarded is known when it comes back, and what somebody's machine answers to it."""
 
 import re
-from collections.abc import Iterable
 
-from bouncepoll.model.message import Header, values_of
+from bouncepoll.model.message import Message
 
 #: The field each forward carries, once for every instance it went through; its value is the instance's id.
 LOOP_FIELD = "X-Bouncepoll-Loop"
@@ -11,9 +10,9 @@ LOOP_FIELD = "X-Bouncepoll-Loop"
 _FORWARD_ID = re.compile(r"\s*<[0-9a-f]{40}\.bouncepoll@[^<>@\s]{1,255}>\s*")
 
 
-def has_looped(headers: Iterable[Header], instance_id: str) -> bool:
-    """Whether a mail with these headers was forwarded by the instance ``instance_id`` before."""
-    return any(value.strip() == instance_id for value in values_of(headers, LOOP_FIELD))
+def has_looped(message: Message, instance_id: str) -> bool:
+    """Whether a mail was forwarded by the instance ``instance_id`` before."""
+    return any(value.strip() == instance_id for value in message.header_values(LOOP_FIELD))
 
 
 def forward_id(digest: str, domain: str) -> str:
@@ -21,10 +20,10 @@ def forward_id(digest: str, domain: str) -> str:
     return f"<{digest[:40]}.bouncepoll@{domain}>"
 
 
-def answers_forward(headers: Iterable[Header]) -> bool:
-    """Whether a mail with these headers answers a forward instead of the mail that was forwarded.
+def answers_forward(message: Message) -> bool:
+    """Whether a mail answers a forward instead of the mail that was forwarded.
 
     People answer to Reply-To, which names the writer: what answers the forward itself is a machine at the feedback
     address that does not say so (RFC 3834 section 3.1 wants it to).
     """
-    return any(_FORWARD_ID.fullmatch(value) for value in values_of(headers, "In-Reply-To"))
+    return any(_FORWARD_ID.fullmatch(value) for value in message.header_values("In-Reply-To"))
