@@ -188,7 +188,8 @@ class Detector(Protocol):
     """Reads the structure of one format; the rules then give the reasons.
 
     A detector is a module of ``bouncepoll.classify.detectors`` (or an entry point of that group) with ``TIER: int``
-    (lower asks first, see ``bouncepoll.classify.engine``) and ``create() -> Detector``.
+    (lower asks first, see ``bouncepoll.classify.engine``) and ``create() -> Detector``. It may say by ``signature`` and
+    ``fields`` which mails it need not be asked about (see ``bouncepoll.classify.engine.Tiered``).
     """
 
     @property
