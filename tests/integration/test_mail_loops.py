@@ -1,9 +1,6 @@
 """Mails that go round: each case stops after one round. Two sites read Maildirs that a real Postfix's mails come to."""
 
-import json
 import smtplib
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.parser import BytesParser
@@ -12,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from bouncepoll.bootstrap import Application
+from bouncepoll.model.delivery import OutboxState
+from bouncepoll.model.filter import BounceFilter
+from bouncepoll.settings import load
 from tests.servers import wait_until
 from tests.servers.postfix import Postfix
 
@@ -29,14 +30,12 @@ class Mailsite:
     address: str
     taken: set[bytes] = field(default_factory=set)
 
-    def run(self, *arguments: str) -> str:
-        command = [sys.executable, "-m", "bouncepoll", "--config", str(self.folder / "config.toml"), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+    def application(self) -> Application:
+        return Application(load(self.folder / "config.toml", env={}, cwd=self.folder))
 
     def kinds(self) -> list[str]:
-        return [json.loads(line)["kind"] for line in self.run("message", "list", "--json").splitlines()]
+        with self.application() as application:
+            return [str(message.kind) for message in application.store.messages.list()]
 
     def turn(self) -> int:
         """Take what came to the address, poll, forward; return how many mails came."""
@@ -45,7 +44,9 @@ class Mailsite:
         for octets in fresh:
             self.taken.add(octets)
             (self.folder / "Maildir" / "new" / f"{len(self.taken)}.test").write_bytes(octets)
-        self.run("poll", "--once")
+        with self.application() as application:
+            assert application.poll("news").error is None
+            application.drain()
         wait_until(self.postfix.queue_empty, "Postfix to deliver everything")
         return len(fresh)
 
@@ -80,7 +81,8 @@ mode = "{mode}"
 """,
         encoding="utf-8",
     )
-    site.run("filter", "add", "Spring", "--filter-address", address, "--forward", feedback)
+    with site.application() as application:
+        application.add_filter(BounceFilter(0, "Spring", address, (feedback,)))
     return site
 
 
@@ -158,8 +160,9 @@ def test_a_feedback_address_that_bounces(tmp_path: Path, postfix: Postfix, ca_fi
     site = new_site(tmp_path, postfix, ca_file, "a", "refused@example.net")
     send(postfix, "ann3@example.com", site.address, written(3, site.address))
     assert [site.turn() for _ in range(_ROUNDS)] == [1] + [0] * (_ROUNDS - 1)
-    (dead,) = (json.loads(line) for line in site.run("outbox", "list", "--json").splitlines())
-    assert dead["state"] == "dead"
+    with site.application() as application:
+        (dead,) = application.store.outbox.list()
+    assert dead.state is OutboxState.DEAD
 
 
 def test_a_feedback_address_whose_bounce_comes_later(tmp_path: Path, postfix: Postfix, ca_file: Path) -> None:
