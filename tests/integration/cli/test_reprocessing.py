@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from bouncepoll import bootstrap
+from bouncepoll.bootstrap import _reprocessing
 from bouncepoll.cli import reprocessing
 from tests.integration.cli.conftest import BOUNCE, CONFIG, REPLY, Machine
 
@@ -52,7 +53,7 @@ def changed(cli: Machine, monkeypatch: pytest.MonkeyPatch) -> Machine:
     cli.good("poll", "--once")
     (cli.folder / "own.toml").write_text(RULES, encoding="utf-8")
     (cli.folder / "config.toml").write_text(CONFIG + '[rules]\nextra_file = "own.toml"\n', encoding="utf-8")
-    monkeypatch.setattr(bootstrap, "ProcessPoolExecutor", InThisProcess)
+    monkeypatch.setattr(_reprocessing, "ProcessPoolExecutor", InThisProcess)
     return cli
 
 
@@ -137,7 +138,7 @@ def test_what_cannot_be_meant_is_refused(changed: Machine) -> None:
 def test_real_processes_find_the_same(changed: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     from concurrent.futures import ProcessPoolExecutor
 
-    monkeypatch.setattr(bootstrap, "ProcessPoolExecutor", ProcessPoolExecutor)
+    monkeypatch.setattr(_reprocessing, "ProcessPoolExecutor", ProcessPoolExecutor)
     (report,) = changed.good("reprocess", "--json", "--workers", "2").records
     assert json.dumps(report["transitions"]).count("mailbox_full") == 1
     assert report["changed"] == 1
