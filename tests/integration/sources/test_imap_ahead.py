@@ -35,9 +35,9 @@ def test_the_next_mails_are_sent_for_before_these_are_handed_out(start_imap: Sta
         # The answer to the first command waits for the second command.
         if b" 11:12 " in command:
             assert b" 13:14 " in conversation.line()
+            asked.set()
             folder.fetch(conversation, command)
             folder.fetch(conversation, conversation.commands[-1])
-            asked.set()
         else:
             folder.fetch(conversation, command)
 
