@@ -1,6 +1,6 @@
 """How fast a mailbox is read, beside the alternatives: same Dovecot, same mails, one run; prints figures and ratios.
 
-usage: imap.py [--mails N] [--many N] [--rounds N]; the goals are those of issue 4 of the project.
+usage: imap.py [--mails N] [--many N] [--rounds N].
 """
 
 import argparse
