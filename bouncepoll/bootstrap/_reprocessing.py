@@ -1,22 +1,35 @@
-"""Stored mails read anew, on several processes."""
+"""Who reads mails: those that come, and on several processes those that are stored."""
 
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
+from bouncepoll.analysis import Analyser, Analysing
 from bouncepoll.classify import create_classifier
 from bouncepoll.errors import UsageError
-from bouncepoll.pipeline import Analyser
+from bouncepoll.isolation import IsolatedAnalyser, Limits
 from bouncepoll.ports import Archive, Clock, Selection
 from bouncepoll.reprocess import Reprocessor, ReprocessReport
+from bouncepoll.settings import Settings
 
 
 @cache
 def analyser_with(extra_rules: Path | None, instance_id: str) -> Analyser:
     """Return the analyser of this process, built once; what each worker calls for each chunk."""
     return Analyser(create_classifier(extra_rules).classify, instance_id)
+
+
+def analysing(settings: Settings, here: Callable[[], Analyser]) -> Analysing:
+    """Return what reads the mails that come: processes of their own, or what ``here`` returns where none are wanted."""
+    options = settings.analysis
+    if not options.workers:
+        return here()
+    build = partial(analyser_with, settings.rules.extra_file, settings.instance.id)
+    isolated = IsolatedAnalyser(build, Limits(options.cpu, options.memory), workers=options.workers)
+    isolated.prepare()
+    return isolated
 
 
 def reprocess(

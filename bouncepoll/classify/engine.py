@@ -105,6 +105,8 @@ class Classifier:
     def _ask(self, detector: Detector, reading: Reading) -> Detection | None:
         try:
             return detector.detect(reading)
+        except MemoryError:
+            raise
         except Exception:  # A detector may come from anyone; the others still have a say.
             log.exception("detector_failed", detector=detector.name, place=str(reading.message.raw.ref))
             return None
