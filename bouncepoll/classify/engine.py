@@ -13,7 +13,7 @@ from bouncepoll.errors import ConfigurationError
 from bouncepoll.model.message import Message
 from bouncepoll.model.reading import Reading
 from bouncepoll.model.report import Action, RecipientReport
-from bouncepoll.model.status import Permanence
+from bouncepoll.model.status import EnhancedStatus, Permanence
 from bouncepoll.model.verdict import Absence, Claim, Detection, Evidence, Finding, Kind, Reason, Verdict
 from bouncepoll.ports import Detector
 
@@ -187,11 +187,20 @@ def _permanence(kind: Kind, report: RecipientReport) -> Permanence:
     if is_generic and report.action is Action.FAILED and report.reply is None:
         # QUIRK: Google Workspace and Exim write 4.0.0 in final reports; the Action says that nobody tries any more.
         return Permanence.PERMANENT if report.status and report.status.class_digit == 5 else Permanence.UNKNOWN
+    if report.action is Action.FAILED and _names_an_unknown_address(report.status):
+        # "4.1.1 User unknown" for as long as a queue lives: the server tries no more, and says why. Whether that is
+        # lasting nobody said.
+        return Permanence.UNKNOWN
     stated = (report.reply, report.status) if is_generic else (report.status, report.reply)
     for code in stated:
         if code is not None and code.permanence in {Permanence.PERMANENT, Permanence.TRANSIENT}:
             return code.permanence
     return Permanence.UNKNOWN
+
+
+def _names_an_unknown_address(status: EnhancedStatus | None) -> bool:
+    """Whether a transient status is one of those that speak of the address itself (RFC 3463 section 3.2: X.1.1)."""
+    return status is not None and (status.class_digit, status.subject, status.detail) == (4, 1, 1)
 
 
 def _merge(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -106,7 +106,7 @@ def _from_mail_system(reading: Reading) -> bool:
     envelope = message.raw.envelope
     if envelope is not None and not envelope.reverse_path:
         return True
-    if _is_report(reading):
+    if is_report(reading):
         return True
     if reading.has(_PROGRAM_FIELDS) and _HUMAN_PROGRAM.search(
         f"{message.header('User-Agent') or ''} {message.header('X-Mailer') or ''}"
@@ -120,7 +120,7 @@ def _from_mail_system(reading: Reading) -> bool:
 def answers_for_a_person(reading: Reading) -> bool:
     """Whether the mailbox of a person answered by itself: neither as a mail system nor with a report."""
     message = reading.message
-    if message.header("X-Failed-Recipients") or _is_report(reading):
+    if message.header("X-Failed-Recipients") or is_report(reading):
         return False
     if not reading.sender or _is_system(message.header("From") or "", reading) or message.returned_headers:
         return False
@@ -133,7 +133,8 @@ def answers_for_a_person(reading: Reading) -> bool:
     return bool(message.header("In-Reply-To")) and bool(_ANSWER.match(reading.subject))
 
 
-def _is_report(reading: Reading) -> bool:
+def is_report(reading: Reading) -> bool:
+    """Whether the header says that this is a report of delivery (RFC 6522, report-type delivery-status)."""
     written = reading.message.header("Content-Type") or ""
     return "delivery-status" in written.lower() and bool(_REPORT.search(written))
 

@@ -30,6 +30,11 @@ _LEADING = re2.compile(r"(?im)^[ \t*-]{0,12}<?" + ADDRESS + r">?[ \t]*(?:[:;,(-]
 _TRANSCRIPT = re2.compile(
     r"(?im)^(?:>>> )?(?:RCPT To: ?|\d{3}[ -](?:\d\.\d{1,3}\.\d{1,3} )?)<?" + ADDRESS + r">?(?:\.\.\.|:|[ \t]|$)"
 )
+#: Subjects of failures, as mail systems write them above a report of type delivery-status.
+_FAILED = re2.compile(
+    r"(?i)^(?:returned mail|undeliver|failure notice|mail delivery failed|mail system error - returned mail"
+    r"|delivery (?:status notification )?\(?fail|(?:mail )?delivery failure)"
+)
 _HEADS = (_TRANSCRIPT, ANGLE_HEAD, BARE_HEAD, _LEADING, _LABELLED, _SENTENCE)
 
 
@@ -47,7 +52,10 @@ class GenericDetector:
         found = tuple(_found(reading))
         claims = notice.claims(found, reading) if found else notice.fallback_claims(reading)
         # Who lists failed recipients in the header says enough, in whatever language the text is.
-        is_stated = bool(notice.failed_recipients(reading))
+        is_stated = bool(notice.failed_recipients(reading)) or (
+            # So does a report whose parts were lost on the way, under the subject of a failure.
+            notice.is_report(reading) and _FAILED.search(reading.subject) is not None
+        )
         return Detection(Kind.BOUNCE if is_stated else None, claims, notice.FAILURES)
 
 
