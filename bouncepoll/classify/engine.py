@@ -174,14 +174,15 @@ def _joined(*places: str | None) -> str | None:
     return " + ".join(filter(None, places)) or None
 
 
+_DECIDED = {Permanence.PERMANENT, Permanence.TRANSIENT}
+#: Kinds that say it themselves, whatever codes stand beside.
+_PERMANENCE_OF = {Kind.DELAY: Permanence.TRANSIENT, Kind.DELIVERED: Permanence.SUCCESS}
+
+
 def _permanence(kind: Kind, report: RecipientReport) -> Permanence:
     """Return what the report says: a delay is transient, a delivery a success, else the codes decide."""
-    if kind is Kind.DELAY:
-        return Permanence.TRANSIENT
-    if kind is Kind.DELIVERED:
-        return Permanence.SUCCESS
     if kind is not Kind.BOUNCE:
-        return Permanence.UNKNOWN
+        return _PERMANENCE_OF.get(kind, Permanence.UNKNOWN)
     # A status that says no more than its class yields to the reply of the server that refused.
     is_generic = diagnostic.is_generic(report.status)
     if is_generic and report.action is Action.FAILED and report.reply is None:
@@ -192,10 +193,8 @@ def _permanence(kind: Kind, report: RecipientReport) -> Permanence:
         # lasting nobody said.
         return Permanence.UNKNOWN
     stated = (report.reply, report.status) if is_generic else (report.status, report.reply)
-    for code in stated:
-        if code is not None and code.permanence in {Permanence.PERMANENT, Permanence.TRANSIENT}:
-            return code.permanence
-    return Permanence.UNKNOWN
+    permanences = (code.permanence for code in stated if code is not None)
+    return next((found for found in permanences if found in _DECIDED), Permanence.UNKNOWN)
 
 
 def _names_an_unknown_address(status: EnhancedStatus | None) -> bool:
