@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Self
 
 import structlog
@@ -286,7 +286,7 @@ class Application:
         """
         return reprocess(
             self.store.archive,
-            partial(analyser_with, self.settings.rules.extra_file, self.settings.instance.id),
+            self.settings,
             selection,
             apply=apply,
             resume=resume,
