@@ -4,10 +4,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import re2
 import structlog
 
-from bouncepoll.classify import absence, diagnostic, text
+from bouncepoll.classify import absence, diagnostic, linear, text
 from bouncepoll.classify.rulebook import Facts, RuleBook
 from bouncepoll.errors import ConfigurationError
 from bouncepoll.model.message import Message
@@ -91,7 +90,7 @@ class Classifier:
         for detector, number, fields in self._gates:
             if fields is None or not reading.has(fields):
                 if number is not None and signed is None:
-                    signed = frozenset(self._signatures.Match(reading.text[:SIGNATURE_LIMIT]) or ())
+                    signed = frozenset(self._signatures.search(reading.text[:SIGNATURE_LIMIT]))
                 if (number is not None and number not in (signed or ())) or (number is None and fields is not None):
                     continue
             detection = self._ask(detector, reading)
@@ -153,20 +152,16 @@ def _gates(
     detectors: Iterable[Detector],
 ) -> tuple[list[tuple[Detector, int | None, frozenset[str] | None]], Any]:
     """Return each detector with the number of its signature and its fields, and the set of all signatures."""
-    options = re2.Options()
-    options.never_capture = True
-    options.log_errors = False
-    options.max_mem = _MAX_MEMORY_OCTETS
-    signatures = re2.Set.SearchSet(options)
+    signatures = linear.Set(linear.options(max_mem=_MAX_MEMORY_OCTETS))
     gates: list[tuple[Detector, int | None, frozenset[str] | None]] = []
     for detector in detectors:
         signature = getattr(detector, "signature", None)
         try:
-            number = signatures.Add(f"(?im){signature}") if signature is not None else None
-        except re2.error as exc:
+            number = signatures.add(f"(?im){signature}") if signature is not None else None
+        except linear.error as exc:
             raise ConfigurationError(f"detector {detector.name!r}: its signature is no RE2 pattern: {exc}") from exc
         gates.append((detector, number, getattr(detector, "fields", None)))
-    signatures.Compile()
+    signatures.compile()
     return gates, signatures
 
 
