@@ -94,11 +94,14 @@ def test_a_database_of_sqlite(site: Site) -> None:
     assert found.one("mode", "database").mend == (f"run: chmod 600 {site.folder}/mails.db",)
 
 
-@pytest.mark.parametrize(("version", "outcome"), [("0001", Outcome.WARN), ("9999", Outcome.FAIL)])
-def test_another_schema(site: Site, version: str, outcome: Outcome) -> None:
+@pytest.mark.parametrize(
+    ("version", "readable_from", "outcome"),
+    [("0001", "0001", Outcome.WARN), ("9999", "9999", Outcome.FAIL), ("9999", "0003", Outcome.WARN)],
+)
+def test_another_schema(site: Site, version: str, readable_from: str, outcome: Outcome) -> None:
     site.add_filters("")
     with closing(sqlite3.connect(site.folder / "mails.db")) as connection:
-        connection.execute("UPDATE schema_version SET version_num = ?", (version,))
+        connection.execute("UPDATE schema_version SET version_num = ?, readable_from = ?", (version, readable_from))
         connection.commit()
     found = site.look("").one("schema", "database")
     assert found.outcome is outcome
