@@ -131,6 +131,9 @@ def _left_by_a_demo(folder: Path, names: set[str]) -> bool:
 
 def _write_config(folder: Path, password: str, imap_port: int, smtp_port: int) -> Path:
     config = folder / "config.toml"
+    # It holds the password of the demo's mailbox, and 'serve' refuses one that others may read.
+    config.touch(0o600)
+    config.chmod(0o600)
     config.write_text(
         f"""\
 {_MARK}; its servers are gone, the database is left to look at.

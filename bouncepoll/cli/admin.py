@@ -131,7 +131,7 @@ def config_check(context: typer.Context, as_json: JsonOption = False) -> None:
     """Read the configuration and show what it comes to, secrets masked; exit 2 when it is wrong, one line a fault."""
     settings = state_of(context).settings
     faults = check_rules(load_rules(settings.rules.extra_file)) if settings.rules.extra_file else []
-    faults += settings.missing_files()
+    faults += [*settings.missing_files(), *settings.exposed]
     if faults:
         raise ConfigurationError(*faults)
     if as_json:

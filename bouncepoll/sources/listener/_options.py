@@ -99,7 +99,9 @@ class Options(Base):
         None,
         description="Certificate chain (PEM), to offer STARTTLS and for `smtps`; read again when the file changes.",
     )
-    key_file: Path | None = Field(None, description="The certificate's private key (PEM, without a passphrase).")
+    key_file: Path | None = Field(
+        None, description="The certificate's private key (PEM, without a passphrase), mode 0600."
+    )
     require_tls: bool = Field(False, description="Whether SMTP without TLS is refused; many MTAs have none.")
     default_filter: str | None = Field(
         None,

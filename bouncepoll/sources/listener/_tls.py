@@ -1,11 +1,14 @@
 """TLS of the listener: at least 1.2, and certificates that are renewed while the service runs."""
 
+import os
 import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import structlog
+
+from bouncepoll.options import exposure
 
 log = structlog.get_logger()
 
@@ -69,14 +72,17 @@ def load_pair(context: ssl.SSLContext, cert_file: Path, key_file: Path) -> None:
     """Load a certificate chain and its key.
 
     Raises:
-        OSError: they cannot be read, are no PEM, or do not fit each other; says which and what to do.
+        OSError: they cannot be read, are no PEM, do not fit each other, or others may read the key; says which and
+            what to do.
     """
     for file in (cert_file, key_file):
         try:
-            with file.open("rb"):
-                pass
+            with file.open("rb") as opened:
+                exposed = exposure(file, os.fstat(opened.fileno())) if file is key_file else None
         except OSError as exc:
             raise OSError(f"{file}: cannot be read: {exc.strerror}; check its name, its owner and its mode") from None
+        if exposed is not None:
+            raise OSError(f"{file}: {exposed}")
     try:
         # A password is never asked for at a terminal that is not there.
         context.load_cert_chain(cert_file, key_file, password=lambda: "")
