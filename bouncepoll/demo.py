@@ -188,7 +188,9 @@ def _deliver(port: int, ca_file: Path, password: str, mails: list[Path]) -> dict
     """Put mails into the mailbox; return their names by UID."""
     names = {}
     with imaplib.IMAP4("localhost", port, timeout=_START_TIMEOUT_S) as imap:
-        imap.starttls(ssl.create_default_context(cafile=str(ca_file)))
+        context = ssl.create_default_context(cafile=str(ca_file))
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        imap.starttls(context)
         imap.login("news", password)
         for mail in mails:
             _status, answer = imap.append("INBOX", "", "", mail.read_bytes())

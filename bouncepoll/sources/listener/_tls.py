@@ -26,8 +26,7 @@ class Certificate:
         """
         self._files = (cert_file, key_file)
         self._monotonic = monotonic
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._context = server_context()
         load_pair(self._context, cert_file, key_file)
         self._read = self._marks()
         self._looked_at = monotonic()
@@ -47,7 +46,7 @@ class Certificate:
             return
         try:
             # Into a context of its own first: half a new pair would break the one in use.
-            load_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), *self._files)
+            load_pair(server_context(), *self._files)
             load_pair(self._context, *self._files)
         except OSError as exc:
             log.error("listener_certificate_not_read", error=str(exc))  # noqa: TRY400 - the message says it all.
@@ -66,6 +65,13 @@ class Certificate:
             else:
                 found.append((status.st_mtime_ns, status.st_ino))
         return tuple(found)
+
+
+def server_context() -> ssl.SSLContext:
+    """Return a context for the server's side, without a certificate yet."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
 
 
 def load_pair(context: ssl.SSLContext, cert_file: Path, key_file: Path) -> None:
