@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import structlog
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, column, inspect, select, table, text
 
 from bouncepoll.errors import ConfigurationError, StoreUnavailable
 from bouncepoll.store.backup import copy_to
@@ -131,8 +131,7 @@ def _migrate(connection: Connection) -> None:
     names = {found["name"] for found in inspect(connection).get_columns(VERSION_TABLE)}
     if "readable_from" not in names:
         connection.execute(text(f"ALTER TABLE {VERSION_TABLE} ADD COLUMN readable_from VARCHAR(32)"))
-    update = text(f"UPDATE {VERSION_TABLE} SET readable_from = :readable_from")  # noqa: S608 - a constant.
-    connection.execute(update, {"readable_from": _readable_from()})
+    connection.execute(table(VERSION_TABLE, column("readable_from")).update().values(readable_from=_readable_from()))
 
 
 def status_of(database: Database) -> SchemaStatus:
@@ -183,7 +182,7 @@ def _version(connection: Connection) -> _Version:
     if not inspect(connection).has_table(VERSION_TABLE):
         return _Version()
     # All columns: an older program made the table without the second.
-    row = connection.execute(text(f"SELECT * FROM {VERSION_TABLE}")).mappings().first()  # noqa: S608 - a constant.
+    row = connection.execute(select(text("*")).select_from(table(VERSION_TABLE))).mappings().first()
     return _Version() if row is None else _Version(row["version_num"], row.get("readable_from"))
 
 
