@@ -17,10 +17,11 @@ from alembic.config import Config
 from sqlalchemy import Connection, Table, create_engine, delete, inspect, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from bouncepoll.analysis import Analyser
 from bouncepoll.errors import ConfigurationError, StoreUnavailable
 from bouncepoll.model.mailbox import Disposition, DoneAction
 from bouncepoll.model.verdict import Evidence, Kind, Verdict
-from bouncepoll.pipeline import Analyser, MailboxPlan, Poller
+from bouncepoll.pipeline import MailboxPlan, Poller
 from bouncepoll.store import open_store, schema
 from bouncepoll.store.database import Database
 from bouncepoll.testing import FakeClock, FakeSource

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import make_url
 
+from bouncepoll.analysis import Analyser
 from bouncepoll.deliver import ForwardOptions
 from bouncepoll.deliver.forward import prepare
 from bouncepoll.model.filter import BounceFilter
@@ -19,7 +20,7 @@ from bouncepoll.model.message import Message
 from bouncepoll.model.report import RecipientReport
 from bouncepoll.model.status import Permanence
 from bouncepoll.model.verdict import Evidence, Finding, Kind, Reason, Verdict
-from bouncepoll.pipeline import Analyser, MailboxPlan, Poller, PollReport
+from bouncepoll.pipeline import MailboxPlan, Poller, PollReport
 from bouncepoll.store import SqlStore, open_store
 from bouncepoll.store.backup import back_up
 from bouncepoll.testing import FakeClock, FakeSource
