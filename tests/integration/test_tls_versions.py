@@ -1,12 +1,14 @@
 """TLS 1.2 at least, everywhere: each context the code makes, and real peers that speak nothing newer than TLS 1.1."""
 
 import ast
+import re
 import socket
 import ssl
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +31,17 @@ MAKERS = {"create_default_context", "SSLContext"}
 FORBIDDEN = {"wrap_socket", "_create_unverified_context", "_create_stdlib_context", "get_server_certificate"}
 
 
+@cache
+def _trees() -> dict[Path, ast.Module]:
+    return {file: ast.parse(file.read_text("utf-8")) for file in sorted(CODE.rglob("*.py"))}
+
+
 def _makers() -> Iterator[tuple[str, ast.FunctionDef, str | None]]:
     """Yield every function that makes a context: where, the function, and the name the context gets."""
-    for file in sorted(CODE.rglob("*.py")):
-        for function in ast.walk(ast.parse(file.read_text("utf-8"))):
+    for file, tree in _trees().items():
+        if not {"create_default_context", "SSLContext"} & set(re.findall(r"\w+", file.read_text("utf-8"))):
+            continue
+        for function in ast.walk(tree):
             if not isinstance(function, ast.FunctionDef):
                 continue
             for node in ast.walk(function):
@@ -74,9 +83,8 @@ def test_every_context_says_that_tls_1_2_is_the_least() -> None:
 
 
 def test_no_context_is_made_otherwise() -> None:
-    for file in CODE.rglob("*.py"):
+    for file, tree in _trees().items():
         text = file.read_text("utf-8")
-        tree = ast.parse(text)
         assert not any(_is_call_of_ssl(node, FORBIDDEN) for node in ast.walk(tree)), file
         # Only the look at a certificate that was not accepted may do without verification.
         assert ("CERT_NONE" in text or "check_hostname = False" in text) == (file == CODE / "probing" / "network.py")

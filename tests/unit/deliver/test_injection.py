@@ -35,7 +35,7 @@ def _backends(folder: Path) -> list[Any]:
     ]
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ADDRESSES, st.booleans())
 def test_an_address_that_is_none_reaches_no_backend(tmp_path: Path, address: str, is_sender: bool) -> None:
     if is_mailbox(address):
@@ -51,7 +51,7 @@ def test_an_address_that_is_none_reaches_no_backend(tmp_path: Path, address: str
     assert not (tmp_path / "Maildir").exists()
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(TEXTS)
 def test_smtplib_writes_one_line_a_command(text: str) -> None:
     """Behind our own check there is the library's."""
@@ -66,7 +66,7 @@ def test_smtplib_writes_one_line_a_command(text: str) -> None:
         assert written.getvalue().count(b"\r") == written.getvalue().count(b"\n") == 1
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(TEXTS, TEXTS, ADDRESSES, st.sampled_from(list(ForwardMode)))
 def test_the_text_of_a_filter_makes_no_field(name: str, mark: str, address: str, mode: ForwardMode) -> None:
     """A filter edited in the database by hand, a hostile fingerprint."""
@@ -102,7 +102,7 @@ class _Kept:
         self.stored += wanted
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(TEXTS, ADDRESSES, ADDRESSES, st.sampled_from(["cli", "toml"]))
 def test_no_way_into_the_database_takes_a_line_end(name: str, address: str, forward: str, way: str) -> None:
     wanted = BounceFilter(0, f"Spring{name}", address, (forward,))
@@ -121,7 +121,7 @@ def test_no_way_into_the_database_takes_a_line_end(name: str, address: str, forw
         assert entry.name.isprintable()
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(TEXTS, TEXTS)
 def test_filters_as_toml_are_read_back_as_they_were(name: str, description: str) -> None:
     wanted = BounceFilter(0, f"abc{name}", "a@example.org", (TEAM,), description=description)

@@ -51,7 +51,7 @@ def _unquoted(text: str) -> str:
     return found
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(TEXTS)
 def test_a_folder_a_username_and_a_secret_are_one_string_each(text: str) -> None:
     try:
@@ -76,7 +76,7 @@ def _options(module: Any, **given: Any) -> Any:
     return module.Options.model_validate({**base, "auth": {"password": "x"}, **given})
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(TEXTS, st.sampled_from([imap, pop3]), st.sampled_from(["username", "host", "folders", "on_done"]))
 def test_no_option_holds_a_line_end(text: str, module: Any, key: str) -> None:
     value: Any = {"folders": [text], "on_done": f"move:{text}"}.get(key, text)
@@ -89,7 +89,7 @@ def test_no_option_holds_a_line_end(text: str, module: Any, key: str) -> None:
     assert not any(CONTROLS.search(one) for one in (*shown, getattr(found, "folder", None) or ""))
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(TEXTS)
 def test_an_imap_command_is_one_line_whatever_made_it(text: str) -> None:
     wire = _Wire()
@@ -103,7 +103,7 @@ def test_an_imap_command_is_one_line_whatever_made_it(text: str) -> None:
         assert not CONTROLS.search(text)
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(st.lists(TEXTS, min_size=1, max_size=3))
 def test_a_pop3_command_is_one_line_whatever_made_it(texts: list[str]) -> None:
     client, wire = BoundedPOP3.__new__(BoundedPOP3), _Wire()
