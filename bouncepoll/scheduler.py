@@ -81,7 +81,7 @@ class Service:
         self._stop = threading.Event()
         self._busy = _Busy()
         self._polls = _Polls(application.clock)
-        self._watching = Watching(watch, self._mailboxes, self._wake, self._stop)
+        self._watching = Watching(watch, self._mailboxes, self._wake, self._stop, lambda: application.pausing.paused)
         self._scheduler = BackgroundScheduler(
             timezone="UTC",
             executors={"default": ThreadPoolExecutor(min(len(mailboxes) + 3, _MAX_THREADS))},
@@ -131,10 +131,16 @@ class Service:
             self._polls.rest(name, due)
             # Two, for one that ends just now counts as running: the next one must not be skipped for it.
             self._add(f"poll:{name}", partial(self._poll, name), every_s, due, max_instances=2)
-        self._add("outbox", self._drain, self._application.drain_interval_s, now)
-        self._add("retention", self._retain, _RETENTION_EVERY_S, now + timedelta(seconds=_RETENTION_EVERY_S / 60))
+        held = self._application.pausing.run
+        self._add("outbox", partial(held, self._drain), self._application.drain_interval_s, now)
+        self._add(
+            "retention",
+            partial(held, self._retain),
+            _RETENTION_EVERY_S,
+            now + timedelta(seconds=_RETENTION_EVERY_S / 60),
+        )
         if self._listener is not None:
-            self._add("quarantine", self._retry, _RETRY_EVERY_S, now + timedelta(seconds=_RETRY_EVERY_S))
+            self._add("quarantine", partial(held, self._retry), _RETRY_EVERY_S, now + timedelta(seconds=_RETRY_EVERY_S))
 
     def _add(
         self, name: str, work: Callable[[], None], every_s: float, due: datetime, *, max_instances: int = 1

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 from bouncepoll.bootstrap import Application, PollOutcome, system_clock
+from bouncepoll.bootstrap._pausing import Pausing
 from bouncepoll.deliver.drain import DrainReport
 from bouncepoll.errors import SourceUnavailable
 from bouncepoll.pipeline import PollReport
@@ -29,6 +30,11 @@ class FakeApplication:
         self.due: dict[str, datetime] = {}
         self.calls: Counter[str] = Counter()
         self.drains: Callable[[], None] = lambda: None
+        self.writable: Callable[[bool], None] = lambda _failed_before: None
+        self.pausing = Pausing(self._prove)
+
+    def _prove(self, failed_before: bool) -> None:
+        self.writable(failed_before)
 
     def poll_interval_s(self, _name: str) -> float:
         return self.every_s

@@ -12,6 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from bouncepoll.bootstrap import Application, PollOutcome, system_clock
+from bouncepoll.errors import StoreUnavailable
 from bouncepoll.pipeline import PollReport
 from bouncepoll.scheduler import Service
 from tests.servers import wait_until
@@ -256,3 +257,16 @@ def test_a_drain_asked_for_while_one_runs_is_not_forgotten() -> None:
     application.drains = drain
     service._drain()
     assert application.calls["outbox"] == 2
+
+
+def test_while_the_database_takes_no_writes_nothing_else_runs() -> None:
+    application = FakeApplication()
+
+    def refuse(_failed_before: bool) -> None:
+        raise StoreUnavailable("the disk is full", reason="full")
+
+    application.writable = refuse
+    service = Service(cast("Application", application), ["news"])
+    for job in ("_drain", "_retain"):
+        application.pausing.run(getattr(service, job))
+    assert application.calls == Counter()
