@@ -20,13 +20,7 @@ from bouncepoll.bootstrap._retention import retain
 from bouncepoll.classify import create_classifier
 from bouncepoll.deliver.drain import DrainReport, Outcome, RetryPolicy, drain
 from bouncepoll.deliver.forward import prepare
-from bouncepoll.errors import (
-    BouncepollError,
-    ConfigurationError,
-    FolderMissing,
-    TransientError,
-    UsageError,
-)
+from bouncepoll.errors import BouncepollError, ConfigurationError, FolderMissing, TransientError, UsageError
 from bouncepoll.model.delivery import OutboxState
 from bouncepoll.model.filter import BounceFilter, ForwardMode
 from bouncepoll.pipeline import Analyser, MailboxPlan, Poller, PollReport, next_poll_delay_s
@@ -192,7 +186,10 @@ class Application:
     def next_poll_at(self, name: str) -> datetime | None:
         """Return when a mailbox that backs off is due again; None when it is due now."""
         state = next((state for state in self.store.mailboxes.all() if state.source == name), None)
-        return state.next_poll_at if state is not None and state.failures else None
+        if state is None or not state.failures:
+            return None
+        # Noted by a clock that was ahead, it may be years away; how long the mailbox is to rest is true all the same.
+        return min(state.next_poll_at, self.clock() + abs(state.next_poll_at - state.last_poll_at))
 
     def poll(
         self,
@@ -259,6 +256,7 @@ class Application:
         self.credentials.warn_of_end(f"delivery.{delivery.backend}")
         if self._backend_faults() and not self.store.outbox.counts()[OutboxState.QUEUED]:
             return DrainReport()
+        self.store.outbox.bring_forward(self.clock(), timedelta(seconds=delivery.retry_max * 1.2))
         return drain(
             self.store.outbox,
             self.backend,

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -99,7 +100,8 @@ def _run(application: Application, mailboxes: list[str], *, listen: bool = False
     listener = partial(ListenerDesk, application) if listen else None
     if not Service(application, mailboxes, listener, partial(watcher_of, application)).run():
         # A thread waits for a server that does not answer; what it had is not committed, so nothing is lost.
-        sys.stderr.flush()
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
         os._exit(0)
 
 

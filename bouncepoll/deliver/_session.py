@@ -16,6 +16,7 @@ from bouncepoll.errors import DeliveryDeferred, DeliveryFailed
 from bouncepoll.model.delivery import DeliveryResult, Outgoing
 from bouncepoll.model.status import EnhancedStatus, SmtpReply
 from bouncepoll.ports import TokenSource
+from bouncepoll.probing.dates import clock_advice
 
 _FAILURES = (OSError, smtplib.SMTPException, ValueError, UnicodeError)
 _NOT_CONNECTED = SmtpReply(451, "the connection broke before the next hop answered", EnhancedStatus(4, 4, 2))
@@ -224,7 +225,8 @@ def why(options: ConnectionOptions, exc: BaseException) -> str:  # noqa: PLR0911
     """Return in words what failed, and what to check."""
     match exc:
         case ssl.SSLCertVerificationError():
-            return f"its certificate is not trusted ({exc.verify_message}); check host and ca_file"
+            advice = clock_advice(exc) or "check host and ca_file"
+            return f"its certificate is not trusted ({exc.verify_message}); {advice}"
         case ssl.SSLError():
             return f"TLS failed ({exc.reason or type(exc).__name__}); check port and security ({options.security!r})"
         case socket.gaierror():

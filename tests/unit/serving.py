@@ -12,6 +12,7 @@ from bouncepoll.bootstrap._pausing import Pausing
 from bouncepoll.deliver.drain import DrainReport
 from bouncepoll.errors import SourceUnavailable
 from bouncepoll.pipeline import PollReport
+from bouncepoll.ports import Clock
 from bouncepoll.scheduler import Service
 
 OFTEN_S = 0.02
@@ -23,7 +24,7 @@ class FakeApplication:
     """What the service asks of an ``Application``; ``polls`` says what a poll of a mailbox does."""
 
     def __init__(self, every_s: float = NEVER_S) -> None:
-        self.clock = system_clock
+        self.clock: Clock = system_clock
         self.every_s = every_s
         self.drain_interval_s = NEVER_S
         self.polls: dict[str, Callable[[ShouldStop], PollOutcome]] = {}

@@ -278,6 +278,26 @@ class TestPausing:
         assert backend.sent == []
 
 
+class TestAClockThatWasAhead:
+    """What was noted while the clock was wrong holds nothing up when it is right again."""
+
+    @pytest.mark.parametrize("ahead", [timedelta(days=1), timedelta(days=365 * 30)])
+    def test_forwards_and_polls(self, application: FakedApplication, ahead: timedelta) -> None:
+        assert isinstance(application.clock, FakeClock)
+        backend = application.__dict__["backend"] = FakeBackend()
+        application.add_filter(wanted())
+        application.sources["news"].mailbox["INBOX"].append(REPLY)
+        application.clock.advance(ahead)
+        application.poll("news")
+        application.poll("shop")
+        rest = (application.next_poll_at("shop") or application.clock()) - application.clock()
+        assert timedelta(0) < rest < timedelta(hours=1)
+        application.clock.advance(-ahead)
+        assert application.next_poll_at("shop") == application.clock() + rest
+        assert application.drain().sent == 1
+        assert len(backend.sent) == 1
+
+
 class TestExclusive:
     def test_one_process_polls_into_a_sqlite_file(self, application: FakedApplication) -> None:
         with (
