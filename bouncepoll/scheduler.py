@@ -23,7 +23,7 @@ from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
-from bouncepoll.bootstrap import Application
+from bouncepoll.bootstrap import Application, PollOutcome
 from bouncepoll.bootstrap._clockwatch import ClockWatch, SteadyClock
 from bouncepoll.bootstrap._watching import Watching
 from bouncepoll.ports import Clock, Watcher
@@ -62,6 +62,18 @@ class Listening(Protocol):
         ...
 
 
+class Observer(Protocol):
+    """What is told of what the service does, from several threads."""
+
+    def polled(self, outcome: PollOutcome, *, held: bool) -> None:
+        """A poll ended; ``held``: it was not begun, or given up, for the database takes no writes."""
+        ...
+
+    def clock_was_set(self, jump: timedelta) -> None:
+        """The system's clock was set, ahead or back."""
+        ...
+
+
 class Service:
     """Runs an application until it is told to stop; ``mailboxes`` are the names of those to poll.
 
@@ -75,7 +87,10 @@ class Service:
         mailboxes: Sequence[str],
         listen: Callable[[Callable[[], None]], Listening] | None = None,
         watch: Callable[[str], Watcher | None] = lambda _name: None,
+        *,
+        observer: Observer | None = None,
     ) -> None:
+        self._observer = observer
         self._application = application
         self._drain_asked = threading.Event()
         self._listener = None if listen is None else listen(self._ask_for_drain)
@@ -170,6 +185,8 @@ class Service:
             return
         try:
             outcome = self._application.poll(name, should_stop=self._stop.is_set)
+            if self._observer is not None:
+                self._observer.polled(outcome, held=self._application.pausing.is_cause(outcome.error))
             if outcome.error is not None or outcome.rests:
                 rests_until = self._steady.of(outcome.next_poll_at)
         finally:
@@ -192,8 +209,10 @@ class Service:
         with suppress(JobLookupError):
             self._scheduler.modify_job(job, next_run_time=self._steady.as_set(due))
 
-    def _clock_was_set(self, _jump: timedelta) -> None:
+    def _clock_was_set(self, jump: timedelta) -> None:
         """Tell the scheduler, which believes the clock, when everything is due by it now."""
+        if self._observer is not None:
+            self._observer.clock_was_set(jump)
         for job, every in self._every.items():
             self._run_at(job, every.due)
 

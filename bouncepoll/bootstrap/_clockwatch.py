@@ -16,7 +16,7 @@ from bouncepoll.ports import Clock
 log = structlog.get_logger()
 
 #: Time servers bring a clock into line in smaller steps; each is taken over, and not told.
-_JUMP = timedelta(seconds=5)
+JUMP = timedelta(seconds=5)
 _STEP = timedelta(seconds=1)
 _LOOK_EVERY_S = 1.0
 #: Between two looks at the one clock that are further apart, the other one says nothing.
@@ -90,7 +90,7 @@ class ClockWatch:
         jump, self._seen = offset - self._seen, offset
         if not jump:
             return
-        if abs(jump) > _JUMP:
+        if abs(jump) > JUMP:
             log.warning("clock_jumped", jump_s=round(jump.total_seconds(), 1))
         self._on_jump(jump)
 

@@ -9,6 +9,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from typing import cast
 
 import structlog
 
@@ -79,14 +80,19 @@ class Pausing:
                 raise
             self._resume()
 
+    @staticmethod
+    def is_cause(error: BouncepollError | None) -> bool:
+        """Whether this error is one of the database, and no matter of one mailbox."""
+        return isinstance(error, StoreUnavailable) and not isinstance(error, StoreRefused)
+
     def failed(self, error: BouncepollError) -> bool:
         """Hold everything if this error is one of the database; return whether it is."""
-        if not isinstance(error, StoreUnavailable) or isinstance(error, StoreRefused):
+        if not self.is_cause(error):
             return False
         with self._guard:
             # Others that were under way when it began fail too: that is no news.
             if self._cause is None:
-                self._retry_later(error)
+                self._retry_later(cast("StoreUnavailable", error))
         return True
 
     def run(self, work: Callable[[], object]) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from bouncepoll.bootstrap import Application, PollOutcome
 from bouncepoll.bootstrap._listener import ListenerDesk
+from bouncepoll.bootstrap._metrics_server import metrics_of
 from bouncepoll.bootstrap._watching import watcher_of
 from bouncepoll.cli import _logs
 from bouncepoll.cli._output import JsonOption, console, print_json, print_table, say
@@ -36,7 +37,7 @@ def serve(context: typer.Context) -> None:
         if not application.mailboxes and not listening:
             raise ConfigurationError(NO_MAILBOX)
         application.check_delivery()
-        _run(application, sorted(application.mailboxes), listen=listening)
+        _run(application, sorted(application.mailboxes), listen=listening, measure=True)
 
 
 def poll(
@@ -96,9 +97,11 @@ def demo(
         say(f"  {command}")
 
 
-def _run(application: Application, mailboxes: list[str], *, listen: bool = False) -> None:
+def _run(application: Application, mailboxes: list[str], *, listen: bool = False, measure: bool = False) -> None:
     listener = partial(ListenerDesk, application) if listen else None
-    if not Service(application, mailboxes, listener, partial(watcher_of, application)).run():
+    with metrics_of(application) if measure else nullcontext() as metrics:
+        finished = Service(application, mailboxes, listener, partial(watcher_of, application), observer=metrics).run()
+    if not finished:
         # A thread waits for a server that does not answer; what it had is not committed, so nothing is lost.
         with suppress(OSError, ValueError):
             sys.stderr.flush()

@@ -29,6 +29,7 @@ from bouncepoll.deliver import ForwardOptions
 from bouncepoll.errors import ConfigurationError
 from bouncepoll.model.mailbox import Disposition
 from bouncepoll.options import Options, Seconds
+from bouncepoll.settings._metrics import MetricsSettings
 from bouncepoll.settings.masking import masked
 from bouncepoll.settings.providers import handed_over, known
 from bouncepoll.sources import Preset
@@ -242,6 +243,7 @@ class Settings(BaseSettings):
     rules: RulesSettings = Field(default_factory=RulesSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
     log: LogSettings = Field(default_factory=LogSettings)
+    metrics: MetricsSettings = Field(default_factory=MetricsSettings)
 
     @classmethod
     def settings_customise_sources(

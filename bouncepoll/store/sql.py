@@ -12,6 +12,7 @@ from bouncepoll.store.archive import SqlArchive
 from bouncepoll.store.credentials import SqlCredentials
 from bouncepoll.store.database import Database
 from bouncepoll.store.filters import SqlFilters
+from bouncepoll.store.gauges import Gauges, gauges
 from bouncepoll.store.mailboxes import SqlMailboxes
 from bouncepoll.store.marks import SqlMarks
 from bouncepoll.store.outbox import SqlOutbox
@@ -80,6 +81,10 @@ class SqlStore:
             # Those at hand may be broken, or of a file that could only be opened for reading.
             self._database.close()
         prove_writable(self._database, self._clock(), _RESERVE_OCTETS if failed_before else 0)
+
+    def gauges(self) -> Gauges:
+        """Return a few bounded counts, for the metrics."""
+        return gauges(self._database)
 
     def close(self) -> None:
         """Close the connections; may be called twice."""
