@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 #: A proof is believed for so long, by all mailboxes together.
 _FRESH_S = 5.0
-_FIRST_DELAY_S = 1.0
+_FIRST_DELAY_S = 0.5
 _LONGEST_DELAY_S = 60.0
 #: What fails again so soon after a pause goes on with the delay it had.
 _RELAPSE_S = 60.0
