@@ -5,6 +5,7 @@ once. A job that fails is logged and backs off by itself (``Application.poll`` s
 no other job.
 """
 
+import random
 import signal
 import threading
 import time
@@ -20,9 +21,10 @@ from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_J
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
-from apscheduler.triggers.interval import IntervalTrigger
+from apscheduler.triggers.base import BaseTrigger
 
-from bouncepoll.bootstrap import Application
+from bouncepoll.bootstrap import Application, PollOutcome
+from bouncepoll.bootstrap._clockwatch import ClockWatch, SteadyClock
 from bouncepoll.bootstrap._notify import Notifier
 from bouncepoll.bootstrap._watching import Watching
 from bouncepoll.ports import Clock, Watcher
@@ -61,6 +63,18 @@ class Listening(Protocol):
         ...
 
 
+class Observer(Protocol):
+    """What is told of what the service does, from several threads."""
+
+    def polled(self, outcome: PollOutcome, *, held: bool) -> None:
+        """A poll ended; ``held``: it was not begun, or given up, for the database takes no writes."""
+        ...
+
+    def clock_was_set(self, jump: timedelta) -> None:
+        """The system's clock was set, ahead or back."""
+        ...
+
+
 class Service:
     """Runs an application until it is told to stop; ``mailboxes`` are the names of those to poll.
 
@@ -76,16 +90,22 @@ class Service:
         listen: Callable[[Callable[[], None]], Listening] | None = None,
         watch: Callable[[str], Watcher | None] = lambda _name: None,
         notifier: Notifier | None = None,
+        *,
+        observer: Observer | None = None,
     ) -> None:
         self._notifier = notifier or Notifier()
+        self._observer = observer
         self._application = application
         self._drain_asked = threading.Event()
         self._listener = None if listen is None else listen(self._ask_for_drain)
         self._mailboxes = tuple(mailboxes)
         self._stop = threading.Event()
         self._busy = _Busy()
-        self._polls = _Polls(application.clock)
-        self._watching = Watching(watch, self._mailboxes, self._wake, self._stop)
+        self._steady = SteadyClock(application.clock)
+        self._clock_watch = ClockWatch(self._steady, self._clock_was_set, self._stop)
+        self._polls = _Polls(self._steady)
+        self._every: dict[str, _Every] = {}
+        self._watching = Watching(watch, self._mailboxes, self._wake, self._stop, lambda: application.pausing.paused)
         self._scheduler = BackgroundScheduler(
             timezone="UTC",
             # Signs of life have a thread of their own: they must not wait for mail servers that do not answer.
@@ -112,6 +132,7 @@ class Service:
                 self._listener.start()
             self._scheduler.start()
             self._watching.start()
+            self._clock_watch.start()
             log.info("service_started", mailboxes=list(self._mailboxes))
             self._notifier.ready(f"polls {len(self._mailboxes)} mailboxes")
             self._stop.wait()
@@ -138,24 +159,43 @@ class Service:
         for name in self._mailboxes:
             every_s = self._application.poll_interval_s(name)
             due = max(self._application.next_poll_at(name) or now, now)
-            self._polls.rest(name, due)
+            self._polls.rest(name, self._steady.of(due))
             # Two, for one that ends just now counts as running: the next one must not be skipped for it.
             self._add(f"poll:{name}", partial(self._poll, name), every_s, due, max_instances=2)
         if (watchdog_s := self._notifier.watchdog_s) is not None:
             # By the scheduler: one that stands still gives no sign, and the manager starts the service anew.
-            trigger = IntervalTrigger(seconds=watchdog_s / 3, timezone="UTC")
-            self._scheduler.add_job(self._notifier.alive, trigger, id="watchdog", executor="watchdog")
-        self._add("outbox", self._drain, self._application.drain_interval_s, now)
-        self._add("retention", self._retain, _RETENTION_EVERY_S, now + timedelta(seconds=_RETENTION_EVERY_S / 60))
+            self._add("watchdog", self._notifier.alive, watchdog_s / 3, now, executor="watchdog")
+        held = self._application.pausing.run
+        self._add("outbox", partial(held, self._drain), self._application.drain_interval_s, now)
+        self._add(
+            "retention",
+            partial(held, self._retain),
+            _RETENTION_EVERY_S,
+            now + timedelta(seconds=_RETENTION_EVERY_S / 60),
+        )
         if self._listener is not None:
-            self._add("quarantine", self._retry, _RETRY_EVERY_S, now + timedelta(seconds=_RETRY_EVERY_S))
+            self._add("quarantine", partial(held, self._retry), _RETRY_EVERY_S, now + timedelta(seconds=_RETRY_EVERY_S))
 
     def _add(
-        self, name: str, work: Callable[[], None], every_s: float, due: datetime, *, max_instances: int = 1
+        self,
+        name: str,
+        work: Callable[[], None],
+        every_s: float,
+        due: datetime,
+        *,
+        max_instances: int = 1,
+        executor: str = "default",
     ) -> None:
-        trigger = IntervalTrigger(seconds=every_s, jitter=every_s * _JITTER_SHARE, timezone="UTC")
+        trigger = self._every[name] = _Every(every_s, self._steady.of(due), self._steady)
         self._scheduler.add_job(
-            self._busy.run, trigger, (work,), id=name, name=name, next_run_time=due, max_instances=max_instances
+            self._busy.run,
+            trigger,
+            (work,),
+            id=name,
+            name=name,
+            next_run_time=due,
+            max_instances=max_instances,
+            executor=executor,
         )
 
     def _poll(self, name: str) -> None:
@@ -165,18 +205,23 @@ class Service:
         if rests_until is not None:
             self._run_at(f"poll:{name}", rests_until)
             return
+        if self._polls.polled_within(name, self._application.poll_interval_s(name) / 2):
+            return  # The clock was set ahead, and the scheduler thinks that it missed a run.
         if not self._polls.begin(name):
             log.info("job_still_running", job=f"poll:{name}")
             return
         try:
             outcome = self._application.poll(name, should_stop=self._stop.is_set)
-            rests_until = outcome.next_poll_at if outcome.error is not None or outcome.rests else None
+            if self._observer is not None:
+                self._observer.polled(outcome, held=self._application.pausing.is_cause(outcome.error))
+            if outcome.error is not None or outcome.rests:
+                rests_until = self._steady.of(outcome.next_poll_at)
         finally:
             due = self._polls.ended(name, rests_until)
         if due is not None:
             self._run_at(f"poll:{name}", due)
         if outcome.report is not None and outcome.report.forwards:
-            self._run_at("outbox", self._application.clock())
+            self._run_at("outbox", self._steady())
 
     def _wake(self, name: str) -> None:
         """Poll a mailbox, which has something new, as soon as that may be."""
@@ -185,15 +230,24 @@ class Service:
             self._run_at(f"poll:{name}", due)
 
     def _run_at(self, job: str, due: datetime) -> None:
+        if job in self._every:
+            self._every[job].due = due
         # The scheduler may have been shut down meanwhile; its jobs are gone then.
         with suppress(JobLookupError):
-            self._scheduler.modify_job(job, next_run_time=due)
+            self._scheduler.modify_job(job, next_run_time=self._steady.as_set(due))
+
+    def _clock_was_set(self, jump: timedelta) -> None:
+        """Tell the scheduler, which believes the clock, when everything is due by it now."""
+        if self._observer is not None:
+            self._observer.clock_was_set(jump)
+        for job, every in self._every.items():
+            self._run_at(job, every.due)
 
     def _ask_for_drain(self) -> None:
         """Drain the outbox now; asking again before it is done changes nothing."""
         if not self._drain_asked.is_set():
             self._drain_asked.set()
-            self._run_at("outbox", self._application.clock())
+            self._run_at("outbox", self._steady())
 
     def _drain(self) -> None:
         asked = True
@@ -210,6 +264,25 @@ class Service:
     def _retain(self) -> None:
         if not self._stop.is_set():
             self._application.retain(should_stop=self._stop.is_set)
+
+
+class _Every(BaseTrigger):
+    """Due again so many seconds after a run, ±10 %, however many runs the system's clock says were missed.
+
+    ``due`` is the next one, by the clock that nobody sets.
+    """
+
+    def __init__(self, every_s: float, due: datetime, steady: SteadyClock) -> None:
+        self._every_s = every_s
+        self._steady = steady
+        self.due = due
+
+    def get_next_fire_time(self, _previous: datetime | None, now: datetime) -> datetime:
+        """Return the next time by the system's clock; called by the scheduler when a job is run."""
+        share = random.uniform(1 - _JITTER_SHARE, 1 + _JITTER_SHARE)  # noqa: S311 - spreads jobs, guards nothing.
+        found = now + timedelta(seconds=self._every_s * share)
+        self.due = self._steady.of(found)
+        return found
 
 
 class _Polls:
@@ -243,6 +316,14 @@ class _Polls:
         with self._guard:
             until = self._rests.get(name)
             return until if until is not None and until > self._clock() else None
+
+    def polled_within(self, name: str, age_s: float) -> bool:
+        """Whether a poll that ended well began so short a time ago, and nothing new was told since."""
+        with self._guard:
+            last = self._last.get(name)
+            if last is None or name in self._news or name in self._rests or name in self._running:
+                return False
+            return self._clock() - last < timedelta(seconds=age_s)
 
     def ended(self, name: str, rests_until: datetime | None) -> datetime | None:
         """Note that a poll ended, and return when the next one is due, where that is not the usual time."""

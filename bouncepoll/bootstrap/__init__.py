@@ -15,17 +15,13 @@ from bouncepoll.analysis import Analyser, Analysing
 from bouncepoll.bootstrap._credentials import CredentialDesk
 from bouncepoll.bootstrap._filters import FilterDesk
 from bouncepoll.bootstrap._lock import locked
+from bouncepoll.bootstrap._pausing import Pausing
 from bouncepoll.bootstrap._reprocessing import analyser_with, analysing, reprocess
+from bouncepoll.bootstrap._retention import retain
 from bouncepoll.classify import create_classifier
 from bouncepoll.deliver.drain import DrainReport, Outcome, RetryPolicy, drain
 from bouncepoll.deliver.forward import prepare
-from bouncepoll.errors import (
-    BouncepollError,
-    ConfigurationError,
-    FolderMissing,
-    TransientError,
-    UsageError,
-)
+from bouncepoll.errors import BouncepollError, ConfigurationError, FolderMissing, TransientError, UsageError
 from bouncepoll.model.delivery import OutboxState
 from bouncepoll.model.filter import BounceFilter, ForwardMode
 from bouncepoll.pipeline import MailboxPlan, Poller, PollReport, next_poll_delay_s
@@ -40,6 +36,8 @@ log = structlog.get_logger()
 
 #: Keys of a backend's section that may be missing as long as nothing is to be forwarded.
 _NEEDED_TO_FORWARD = ("host", "path")
+#: Over so many seconds a mailbox the polls are spread that a pause held.
+_SPREAD_S, _LONGEST_SPREAD_S = 0.05, 10.0
 
 
 def system_clock() -> datetime:
@@ -70,6 +68,10 @@ class Application:
         self._failures: dict[str, int] = {}
         self._unnoted: list[Outcome] = []
         self._random = random.Random()  # noqa: S311 - spreads polls, guards nothing.
+        self.pausing = Pausing(
+            lambda failed_before: self.store.prove_writable(failed_before=failed_before),
+            spread_s=min(len(settings.mailboxes) * _SPREAD_S, _LONGEST_SPREAD_S),
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -190,7 +192,10 @@ class Application:
     def next_poll_at(self, name: str) -> datetime | None:
         """Return when a mailbox that backs off is due again; None when it is due now."""
         state = next((state for state in self.store.mailboxes.all() if state.source == name), None)
-        return state.next_poll_at if state is not None and state.failures else None
+        if state is None or not state.failures:
+            return None
+        # Noted by a clock that was ahead, it may be years away; how long the mailbox is to rest is true all the same.
+        return min(state.next_poll_at, self.clock() + abs(state.next_poll_at - state.last_poll_at))
 
     def poll(
         self,
@@ -202,6 +207,7 @@ class Application:
         """Poll one mailbox once; a failure is recorded with the mailbox and returned, not raised."""
         options = self.mailbox(name)
         try:
+            self.pausing.check()
             self._check_default_filter(name)
             self.credentials.warn_of_end(f"mailboxes.{name}")
             source = self.source(name)
@@ -211,7 +217,7 @@ class Application:
                 store=self.store,
                 analyser=self.analysing,
                 clock=self.clock,
-                should_stop=should_stop,
+                should_stop=lambda: should_stop() or self.pausing.paused,
                 on_progress=on_progress,
             ).run()
             # POP3 servers may name a least time between two logins.
@@ -230,6 +236,9 @@ class Application:
         return PollOutcome(name, report, None, due, rests=delay_s > options.poll)
 
     def _failed(self, name: str, exc: BouncepollError) -> PollOutcome:
+        if self.pausing.failed(exc):
+            # That is no fault of the mailbox: it is polled when the database is back.
+            return PollOutcome(name, None, exc, self.clock() + timedelta(seconds=self.pausing.again_in_s()))
         failures = self._failures[name] = self._failures.get(name, 0) + 1
         # A folder that is missing is no reason to read the others less often.
         doubled = 0 if isinstance(exc, FolderMissing) else failures
@@ -242,15 +251,18 @@ class Application:
         try:
             self.store.mailboxes.note_failure(name, str(exc), self.clock(), due)
         except BouncepollError as unavailable:
-            log.error("mailbox_state_not_stored", mailbox=name, error=str(unavailable))  # noqa: TRY400 - it says all.
+            if not self.pausing.failed(unavailable):
+                log.error("mailbox_state_not_stored", mailbox=name, error=str(unavailable))  # noqa: TRY400
         return PollOutcome(name, None, exc, due)
 
     def drain(self, should_stop: Callable[[], bool] = lambda: False) -> DrainReport:
-        """Forward what is due in the outbox."""
+        """Forward what is due in the outbox; nothing is begun that could not be noted."""
+        self.pausing.check()
         delivery, forward = self.settings.delivery, self.settings.forward
         self.credentials.warn_of_end(f"delivery.{delivery.backend}")
         if self._backend_faults() and not self.store.outbox.counts()[OutboxState.QUEUED]:
             return DrainReport()
+        self.store.outbox.bring_forward(self.clock(), timedelta(seconds=delivery.retry_max * 1.2))
         return drain(
             self.store.outbox,
             self.backend,
@@ -262,7 +274,7 @@ class Application:
                 max_s=delivery.retry_max,
                 max_age_s=delivery.max_age,
             ),
-            stop=should_stop,
+            stop=lambda: should_stop() or self.pausing.paused,
             rng=self._random,
             unnoted=self._unnoted,
         )
@@ -297,16 +309,8 @@ class Application:
         )
 
     def retain(self, should_stop: Callable[[], bool] = lambda: False) -> None:
-        """Delete what is older than the retention times."""
-        ages = self.settings.retention
-        counts = self.store.retention(self.clock(), _days(ages.raw), _days(ages.events), should_stop=should_stop)
-        log.info(
-            "retention_done",
-            raw_mails=counts.blobs,
-            events=counts.events,
-            forwards=counts.forwards,
-            messages=counts.messages,
-        )
+        """Delete what is older than the retention times; see ``bouncepoll.bootstrap._retention``."""
+        retain(self.store, self.settings.retention, self.clock(), lambda: should_stop() or self.pausing.paused)
 
     def count_new(self, name: str) -> Sequence[tuple[str, int]]:
         """Log in to a mailbox and return each folder with the number of mails the next poll would read.
@@ -398,7 +402,3 @@ class Application:
             # Whoever leased a forward is gone: it need not wait for the lease's end.
             self.store.outbox.release()
             yield
-
-
-def _days(age_s: float | None) -> float | None:
-    return None if age_s is None else age_s / 86400

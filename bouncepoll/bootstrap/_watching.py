@@ -16,6 +16,8 @@ log = structlog.get_logger()
 
 _FIRST_DELAY_S = 5.0
 _LONGEST_DELAY_S = 600.0
+#: How often a thread asks whether it may go on.
+_HELD_S = 1.0
 #: A session that lasted so long was a good one: servers end them after an hour or a day, and mean nothing by it.
 _GOOD_SESSION_S = 60.0
 
@@ -42,13 +44,18 @@ class Watching:
         names: Sequence[str],
         wake: Callable[[str], None],
         stop: threading.Event,
+        held: Callable[[], bool] = lambda: False,
         rng: random.Random | None = None,
     ) -> None:
-        """``wake`` is called with the name of a mailbox that may have new mails; ``stop`` ends all threads."""
+        """``wake`` is called with the name of a mailbox that may have new mails; ``stop`` ends all threads.
+
+        While ``held`` says so no mailbox is touched: sessions are ended, and begun again afterwards.
+        """
         self._watcher_for = watcher_for
         self._names = names
         self._wake = wake
         self._stop = stop
+        self._held = held
         self._random = rng or random.Random()  # noqa: S311 - spreads connections, guards nothing.
         self._threads: list[threading.Thread] = []
 
@@ -76,10 +83,14 @@ class Watching:
     def _watch(self, name: str, watcher: Watcher) -> None:
         failures = 0
         while not self._stop.is_set():
+            if self._held():
+                self._stop.wait(_HELD_S)
+                continue
             begun = time.monotonic()
             try:
                 if not self._session(name, watcher):
                     return
+                continue
             except TransientError as exc:
                 failures = 1 if time.monotonic() - begun > _GOOD_SESSION_S else failures + 1
                 delay_s = self._delay_s(failures, getattr(exc, "retry_after_s", None))
@@ -93,7 +104,7 @@ class Watching:
             self._stop.wait(delay_s)
 
     def _session(self, name: str, watcher: Watcher) -> bool:
-        """Watch until the end; False where that came, or the server cannot tell of new mails."""
+        """Watch until the end, or until all is held (True); False where the server cannot tell of new mails."""
         try:
             if not watcher.open():
                 log.info("mailbox_not_watched", mailbox=name, error="the server has no IDLE; it is polled only")
@@ -101,9 +112,9 @@ class Watching:
             log.info("mailbox_watched", mailbox=name)
             # What came while nobody watched is not told.
             self._wake(name)
-            while watcher.wait(self._stop.is_set):
+            while watcher.wait(lambda: self._stop.is_set() or self._held()):
                 self._wake(name)
-            return False
+            return True
         finally:
             watcher.close()
 

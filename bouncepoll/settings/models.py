@@ -29,6 +29,7 @@ from bouncepoll.deliver import ForwardOptions
 from bouncepoll.errors import ConfigurationError
 from bouncepoll.model.mailbox import Disposition
 from bouncepoll.options import Options, Seconds
+from bouncepoll.settings._metrics import MetricsSettings
 from bouncepoll.settings.analysis import AnalysisSettings
 from bouncepoll.settings.masking import masked
 from bouncepoll.settings.providers import handed_over, known
@@ -244,6 +245,7 @@ class Settings(BaseSettings):
     analysis: AnalysisSettings = Field(default_factory=AnalysisSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
     log: LogSettings = Field(default_factory=LogSettings)
+    metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     _exposed: tuple[str, ...] = ()
 
     @classmethod

@@ -15,7 +15,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor, Exception
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from bouncepoll.errors import ConfigurationError, StoreUnavailable
+from bouncepoll.errors import ConfigurationError, StoreRefused, StoreUnavailable
 from bouncepoll.store.address import parse
 
 _CONNECT_TIMEOUT_S = 10
@@ -55,6 +55,23 @@ _ADVICE = (
         "the server has no connection left; raise its max_connections, or poll fewer mailboxes at once",
     ),
 )
+# The same for programs (``StoreUnavailable.reason``); the first text found wins.
+_REASONS = (
+    ("locked", "locked"),
+    ("lock timeout", "locked"),
+    ("locknotavailable", "locked"),
+    ("read-only", "read_only"),
+    ("readonly", "read_only"),
+    ("is full", "full"),
+    ("no space left", "full"),
+    ("wrote only", "full"),
+    ("disk i/o error", "full"),
+    ("malformed", "damaged"),
+    ("not a database", "damaged"),
+    ("no such table", "schema"),
+    ("no such column", "schema"),
+    ("relation", "schema"),
+)
 _OTHER_ADVICE = "check that the database runs and can be reached; the next run repeats the work"
 
 
@@ -78,6 +95,7 @@ class Database:
         timeout_s = busy_timeout_s if address.timeout_s is None else address.timeout_s
         self.engine = (_postgresql if self.file is None else _sqlite)(address.url, timeout_s)
         event.listen(self.engine, "handle_error", self._translate)
+        self._identity: tuple[int, int] | None = None
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
@@ -108,6 +126,7 @@ class Database:
 
     @contextmanager
     def _begun(self, sqlite_begin: str) -> Iterator[Connection]:
+        self._check_file()
         try:
             opened = self.engine.connect()
         except PoolTimeout as exc:
@@ -118,12 +137,40 @@ class Database:
             with opened as connection:
                 connection.execution_options(sqlite_begin=sqlite_begin).begin()
                 yield connection
+            # What was written to a file that nobody finds again is not stored, whatever SQLite says.
+            self._check_file()
         except (IntegrityError, OverflowError) as exc:
             # A filter that vanished with a restored backup, a number of more than 64 bits: nothing of it is stored.
             said = self._said(exc.orig if isinstance(exc, IntegrityError) else exc)
+            raise StoreRefused(f"{self.label}: {said}; nothing was stored, and the next run repeats the work") from exc
+
+    def _check_file(self) -> None:
+        """Make sure that the file is still the one that was opened first; SQLite itself does not notice.
+
+        Raises:
+            StoreUnavailable: it was deleted, moved away or replaced.
+        """
+        if self.file is None:
+            return
+        try:
+            found = self.file.stat()
+        except OSError as exc:
+            if self._identity is None:
+                return  # It is not made yet, or opening it says why it cannot be.
             raise StoreUnavailable(
-                f"{self.label}: {said}; nothing was stored, and the next run repeats the work"
+                f"{self.label}: the file in use is gone: {exc.strerror}; put it back, or restart bouncepoll to begin "
+                "with a new one",
+                reason="replaced",
             ) from exc
+        identity = (found.st_dev, found.st_ino)
+        if self._identity is None:
+            self._identity = identity
+        elif identity != self._identity:
+            raise StoreUnavailable(
+                f"{self.label}: the file was replaced while it was in use; put the old one back, or restart bouncepoll "
+                "to go on with the new one",
+                reason="replaced",
+            )
 
     def _translate(self, context: ExceptionContext) -> BaseException | None:
         failure = context.sqlalchemy_exception
@@ -136,7 +183,8 @@ class Database:
             return ConfigurationError(f"database.url: {said}; PostgreSQL's manual lists the 'Parameter Key Words'")
         lowered = f"{said} {type(failure.orig).__name__}".lower()
         advice = next((advice for sign, advice in _ADVICE if sign in lowered), _OTHER_ADVICE)
-        return StoreUnavailable(f"{self.label}: {said}; {advice}")
+        reason = next((reason for sign, reason in _REASONS if sign in lowered), "unreachable")
+        return StoreUnavailable(f"{self.label}: {said}; {advice}", reason=reason)
 
     def _said(self, error: BaseException | None) -> str:
         """Return the first line of what the driver said: it holds no values, and no secret."""

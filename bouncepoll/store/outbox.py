@@ -80,6 +80,12 @@ class SqlOutbox:
                     outcome |= {"state": OutboxState.DEAD, "finished_at": now}
                 connection.execute(update(outbox).where(_still_ours(number, item, reply.code)).values(outcome))
 
+    def bring_forward(self, now: datetime, longest: timedelta) -> None:
+        """Make due what is to wait longer than anything ever is: a clock that was ahead wrote that."""
+        unbelievable = (outbox.c.state == OutboxState.QUEUED) & (outbox.c.next_attempt_at > now + longest)
+        with self._database.writing() as connection:
+            connection.execute(update(outbox).where(unbelievable).values(next_attempt_at=now))
+
     def release(self) -> None:
         """End all leases: for a process that knows to be the only one, after others died with forwards in hand."""
         leased = (outbox.c.state == OutboxState.QUEUED) & outbox.c.lease_until.is_not(None)

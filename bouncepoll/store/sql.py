@@ -12,12 +12,18 @@ from bouncepoll.store.archive import SqlArchive
 from bouncepoll.store.credentials import SqlCredentials
 from bouncepoll.store.database import Database
 from bouncepoll.store.filters import SqlFilters
+from bouncepoll.store.gauges import Gauges, gauges
 from bouncepoll.store.mailboxes import SqlMailboxes
+from bouncepoll.store.marks import SqlMarks
 from bouncepoll.store.outbox import SqlOutbox
 from bouncepoll.store.quarantine import SqlQuarantine
 from bouncepoll.store.queries import SqlEvents, SqlMessages
 from bouncepoll.store.retention import retain
 from bouncepoll.store.unit import SqlUnitOfWork
+from bouncepoll.store.writing import prove_writable
+
+#: After a failure the database is not believed until this much was stored, for a full one has room for a small write.
+_RESERVE_OCTETS = 8 * 1024 * 1024
 
 
 class SqlStore:
@@ -29,6 +35,7 @@ class SqlStore:
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
+        self._clock = clock
         self.filters = SqlFilters(database, clock)
         self.messages = SqlMessages(database)
         self.events = SqlEvents(database)
@@ -36,6 +43,7 @@ class SqlStore:
         self.outbox = SqlOutbox(database, clock)
         self.quarantine = SqlQuarantine(database)
         self.mailboxes = SqlMailboxes(database)
+        self.marks = SqlMarks(database)
         self.credentials = SqlCredentials(database)
 
     @property
@@ -62,6 +70,21 @@ class SqlStore:
         What is kept whatever its age is written in ``bouncepoll.store.retention``.
         """
         return retain(self._database, now, raw_days, event_days, batch=batch, should_stop=should_stop)
+
+    def prove_writable(self, *, failed_before: bool = False) -> None:
+        """Commit a small write that changes nothing; a large one, over new connections, after a failure.
+
+        Raises:
+            StoreUnavailable: the database takes no writes, or its schema is older than this program's.
+        """
+        if failed_before:
+            # Those at hand may be broken, or of a file that could only be opened for reading.
+            self._database.close()
+        prove_writable(self._database, self._clock(), _RESERVE_OCTETS if failed_before else 0)
+
+    def gauges(self) -> Gauges:
+        """Return a few bounded counts, for the metrics."""
+        return gauges(self._database)
 
     def close(self) -> None:
         """Close the connections; may be called twice."""

@@ -297,3 +297,11 @@ credentials = Table(
     Column("failure", String(2000)),
     Column("failure_permanent", Boolean, nullable=False),
 )
+
+# Times the program remembers between its runs, by name.
+marks = Table(
+    "marks",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+)

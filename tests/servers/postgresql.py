@@ -94,7 +94,15 @@ class PostgreSQL:
 
     def restart(self) -> None:
         """End it with all its sessions, and start it again on the same port; what was committed stays."""
+        self.stop()
+        self.start()
+
+    def stop(self) -> None:
+        """End it with all its sessions."""
         self._stop()
+
+    def start(self) -> None:
+        """Start it again on the same port."""
         self._start(program("postgres", "postgresql"))
 
     def _login(self, database: str) -> dict[str, Any]:

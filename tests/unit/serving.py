@@ -8,9 +8,11 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 from bouncepoll.bootstrap import Application, PollOutcome, system_clock
+from bouncepoll.bootstrap._pausing import Pausing
 from bouncepoll.deliver.drain import DrainReport
 from bouncepoll.errors import SourceUnavailable
 from bouncepoll.pipeline import PollReport
+from bouncepoll.ports import Clock
 from bouncepoll.scheduler import Service
 
 OFTEN_S = 0.02
@@ -22,13 +24,18 @@ class FakeApplication:
     """What the service asks of an ``Application``; ``polls`` says what a poll of a mailbox does."""
 
     def __init__(self, every_s: float = NEVER_S) -> None:
-        self.clock = system_clock
+        self.clock: Clock = system_clock
         self.every_s = every_s
         self.drain_interval_s = NEVER_S
         self.polls: dict[str, Callable[[ShouldStop], PollOutcome]] = {}
         self.due: dict[str, datetime] = {}
         self.calls: Counter[str] = Counter()
         self.drains: Callable[[], None] = lambda: None
+        self.writable: Callable[[bool], None] = lambda _failed_before: None
+        self.pausing = Pausing(self._prove)
+
+    def _prove(self, failed_before: bool) -> None:
+        self.writable(failed_before)
 
     def poll_interval_s(self, _name: str) -> float:
         return self.every_s

@@ -62,7 +62,7 @@ class Run:
     def __init__(self, **watchers: Watcher | None) -> None:
         self.woken: list[str] = []
         self.stop = threading.Event()
-        self.watching = Watching(watchers.get, list(watchers), self.woken.append, self.stop, random.Random(1))
+        self.watching = Watching(watchers.get, list(watchers), self.woken.append, self.stop, rng=random.Random(1))
         self.watching.start()
 
     def end(self) -> bool:
@@ -142,7 +142,7 @@ def test_a_watcher_that_hangs_is_not_waited_for() -> None:
 
 
 def test_waits_grow_and_honour_the_server() -> None:
-    watching = Watching(lambda _name: None, (), lambda _name: None, threading.Event(), random.Random(1))
+    watching = Watching(lambda _name: None, (), lambda _name: None, threading.Event(), rng=random.Random(1))
     _watching._FIRST_DELAY_S, _watching._LONGEST_DELAY_S = 5.0, 600.0  # Set back by the fixture.
     delays = [watching._delay_s(failures, None) for failures in range(1, 12)]
     assert 5 <= delays[0] <= 6
@@ -163,3 +163,22 @@ def test_sources_without_watchers_are_polled_only(tmp_path: Path) -> None:
     text = '[mailboxes.old]\nprotocol = "pop3"\nhost = "pop.example.org"\nusername = "old"\nauth.password = "x"\n'
     with FakedApplication(tmp_path, text) as application:
         assert watcher_of(application, "old") is None
+
+
+def test_while_all_is_held_no_session_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_watching, "_HELD_S", 0.001)
+    watcher, held, stop = FakeWatcher(), threading.Event(), threading.Event()
+    held.set()
+    watching = Watching(lambda _name: watcher, ["news"], lambda _name: None, stop, held.is_set)
+    watching.start()
+    try:
+        assert watcher.opened == 0
+        held.clear()
+        wait_until(lambda: watcher.opened == 1, "the session after the pause")
+        held.set()
+        wait_until(lambda: watcher.closed == 1, "the end of the session")
+        held.clear()
+        wait_until(lambda: watcher.opened == 2, "the next session")
+    finally:
+        stop.set()
+        assert watching.wait(20)
