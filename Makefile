@@ -33,7 +33,7 @@ test-all: $(VENV)/.dev
 # The long forms of the tests that try to break the promises of docs/reliability.md: deaths at every step and at random
 # instants, broken networks; at most half an hour.
 test-reliability: servers $(VENV)/.dev
-	BOUNCEPOLL_RELIABILITY=1 $(BIN)/python -m pytest tests/integration/crash tests/integration/network -n 2 --dist loadgroup -q -rP
+	BOUNCEPOLL_RELIABILITY=1 $(BIN)/python -m pytest tests/integration/crash tests/integration/network tests/integration/faults -n 2 --dist loadgroup -q -rP
 
 # How fast we are beside peers and beside the servers themselves, each on the same mails in one run: the classifier
 # (CORPUS: a folder of mails, else our samples), the IMAP drain and the whole pipeline, the listener.

@@ -92,6 +92,18 @@ class PostgreSQL:
         database = url.rpartition("/")[2]
         self.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'")
 
+    def new_folder(self, name: str) -> Path:
+        """Make a folder the server may write to, below its own."""
+        folder = self._base / name
+        folder.mkdir()
+        self.own(folder)
+        return folder
+
+    def own(self, folder: Path) -> None:
+        """Hand a folder to the server's user."""
+        if self._account is not None:
+            os.chown(folder, self._account.pw_uid, self._account.pw_gid)
+
     def restart(self) -> None:
         """End it with all its sessions, and start it again on the same port; what was committed stays."""
         self.stop()

@@ -94,11 +94,13 @@ class Scene:
         """Wait for the ``number``-th pause; meanwhile no mailbox is touched, and nothing is said again."""
         wait_until(lambda: len(self.events("polls_paused")) == number, f"pause {number}")
         assert self.events("polls_paused")[-1]["reason"] == reason, self.events("polls_paused")[-1]
-        # A poll that was under way may have logged in until now.
-        before = self._retries(1, len(self.events("polls_still_paused")))
-        shown = self.metrics()[f'bouncepoll_polls_paused{{reason="{reason}"}}']
-        after = self._retries(2, len(self.events("polls_still_paused")))
-        assert (shown, after) == (1, before)
+        # One poll of a mailbox at a time: once one was held, none is under way that began before.
+        held = self._held()
+        wait_until(lambda: all(now > before for now, before in zip(self._held(), held, strict=True)), "held polls")
+        before, tried = self.logins(), len(self.events("polls_still_paused"))
+        assert self.metrics()[f'bouncepoll_polls_paused{{reason="{reason}"}}'] == 1
+        wait_until(lambda: len(self.events("polls_still_paused")) > tried, "the database to be tried again", 60)
+        assert self.logins() == before
         assert len(self.events("polls_paused")) == number
 
     def resumed(self, number: int) -> None:
@@ -118,9 +120,12 @@ class Scene:
             return {}
         return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if line[0] != "#"}
 
-    def _retries(self, count: int, so_far: int) -> int:
-        """Wait for so many more retries; return how many logins there were until then."""
-        wait_until(lambda: len(self.events("polls_still_paused")) >= so_far + count, "the database to be tried again")
+    def _held(self) -> list[float]:
+        shown = self.metrics()
+        return [shown[f'bouncepoll_polls_total{{mailbox="{name}",outcome="held"}}'] for name in self.site.users]
+
+    def logins(self) -> int:
+        """Return how often somebody logged in to the mailboxes so far."""
         return sum(self._dovecot.log().count(f"Login: user=<{user.name}>") for user in self.site.users.values())
 
     def _received(self) -> list[bytes]:

@@ -9,7 +9,6 @@ from tests.integration.faults.disk import small_disk
 from tests.integration.faults.scene import Scene
 from tests.servers.dovecot import Dovecot
 from tests.servers.postfix import Postfix
-from tests.servers.postgresql import PostgreSQL
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("end-to-end")]
 
@@ -24,21 +23,6 @@ def test_a_full_disk(tmp_path: Path, dovecot: Dovecot, postfix: Postfix) -> None
             disk.free(scene.pid)
             scene.resumed(1)
             scene.all_is_done()
-            held = (f'bouncepoll_polls_total{{mailbox="{name}",outcome="held"}}' for name in scene.site.users)
-            assert sum(scene.metrics()[name] for name in held) > 0
-
-
-def test_postgresql_is_stopped(tmp_path: Path, dovecot: Dovecot, postfix: Postfix, postgresql: PostgreSQL) -> None:
-    scene = Scene(tmp_path, postgresql.new_database(), dovecot, postfix)
-    with scene.serving():
-        postgresql.stop()
-        try:
-            scene.put(5)
-            scene.paused(1, "unreachable")
-        finally:
-            postgresql.start()
-        scene.resumed(1)
-        scene.all_is_done()
 
 
 def test_the_clock_is_set_back_and_ahead(tmp_path: Path, dovecot: Dovecot, postfix: Postfix) -> None:
