@@ -1,34 +1,30 @@
 """What happens to a mail, in order: fetch, read, resolve, classify, store, commit, settle.
 
-Everything that brings mails in runs through ``Analyser`` and ``Poller``; nothing is done at the mailbox before the
+Everything that brings mails in runs through ``Analysing`` and ``Poller``; nothing is done at the mailbox before the
 commit, and nothing is counted or forwarded twice after it (see ``ports.UnitOfWork.record``).
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from random import Random
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import structlog
 
-from bouncepoll import mime
+from bouncepoll.analysis import Analysing, Unprocessed
 from bouncepoll.errors import ConfigurationError, FolderMissing, TransientError
-from bouncepoll.model.filter import BounceFilter
-from bouncepoll.model.loop import answers_forward, has_looped
 from bouncepoll.model.mailbox import Cursor, Disposition, Scan, Unfetched
-from bouncepoll.model.message import Message, MessageRef, RawMessage
-from bouncepoll.model.verdict import Evidence, Kind, Verdict
-from bouncepoll.policy.severity import severity
-from bouncepoll.ports import Clock, Entry, Judged, Recorded, Source, Store
-from bouncepoll.resolve import FilterIndex
+from bouncepoll.model.message import MessageRef, RawMessage
+from bouncepoll.model.verdict import Kind
+from bouncepoll.ports import Clock, Entry, Recorded, Source, Store
 
 log = structlog.get_logger()
 
 _SETTLE_CHUNK = 500
 _MAX_LEFT = 20_000
-_HUMAN = (Kind.REPLY, Kind.UNKNOWN)
 _LONGEST_BACKOFF_S = 3600.0
 # Mails to be forwarded are here with all their octets: a batch of large ones is stored in several transactions.
 _MAX_BATCH_OCTETS = 64 * 1024 * 1024
@@ -37,39 +33,6 @@ _T = TypeVar("_T")
 
 #: A mail for the quarantine: its place, its octets where there are any, and why.
 _Failure = tuple[MessageRef, bytes | None, str]
-
-
-class Analyser:
-    """Octets in, ``Entry`` out: reads a mail, finds its filters, says what it is. Changes nothing anywhere."""
-
-    def __init__(self, classify: Callable[[Message], Verdict], instance_id: str) -> None:
-        """``instance_id`` is what our own forwards carry in their loop header."""
-        self._classify = classify
-        self._instance_id = instance_id
-
-    def __call__(
-        self, raw: RawMessage, filters: Sequence[BounceFilter] = (), default_filter: str | None = None
-    ) -> Entry:
-        """Return everything known of one mail; it belongs to no filter when ``filters`` is empty."""
-        return self.entry(raw, FilterIndex(filters), default_filter)
-
-    def entry(self, raw: RawMessage, index: FilterIndex, default_filter: str | None) -> Entry:
-        """Return everything known of one mail, its filters looked up in ``index``."""
-        message = mime.parse(raw)
-        routes = index.routes(message, default_filter)
-        verdict = self._verdict(message)
-        judged = tuple(Judged(finding, severity(finding)) for finding in verdict.findings)
-        forwards = index.forwards(message, routes, verdict.kind)
-        return Entry(message, verdict, judged, routes, forwards)
-
-    def _verdict(self, message: Message) -> Verdict:
-        if has_looped(message, self._instance_id):
-            return Verdict(Kind.LOOP, (), Evidence("loop", matched_text=self._instance_id, where="X-Bouncepoll-Loop"))
-        verdict = self._classify(message)
-        if verdict.kind in _HUMAN and answers_forward(message):
-            answered = message.header("In-Reply-To")
-            return Verdict(Kind.LOOP, (), Evidence("loop", matched_text=answered, where="In-Reply-To"))
-        return verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +72,7 @@ class Poller:
         plan: MailboxPlan,
         *,
         store: Store,
-        analyser: Analyser,
+        analyser: Analysing,
         clock: Clock,
         should_stop: Callable[[], bool] = lambda: False,
         on_progress: Callable[[int, int], None] = lambda _done, _total: None,
@@ -170,39 +133,59 @@ class Poller:
                 uow.commit()
         while left:
             left = self._settle_left(left, scan)
-        batches = list(_chunks([uid for uid in scan.uids if uid not in known], self._plan.batch))
-        for uids, ahead in zip_longest(batches, batches[1:], fillvalue=()):
+        self._read_new([uid for uid in scan.uids if uid not in known], scan, progress)
+        self._settle_outstanding()
+
+    def _read_new(self, uids: Sequence[str], scan: Scan, progress: "_Progress") -> None:
+        """Read mails batch by batch: while one is stored, the next one is being analysed."""
+        batches = list(_chunks(uids, self._plan.batch))
+        begun: _Batch | None = None
+        for now, ahead in zip_longest(batches, batches[1:], fillvalue=()):
             if self._should_stop():
                 self._report.stopped = True
                 break
-            self._batch(scan, uids, ahead, progress)
-            self._on_progress(progress.done, len(scan.uids))
-        self._settle_outstanding()
+            try:
+                following = self._begin(scan, now, ahead)
+            except TransientError:
+                # Stored all the same: a mailbox that breaks off at every second batch would never be read.
+                if begun is not None:
+                    with suppress(TransientError):
+                        self._finish(begun, scan, progress)
+                raise
+            if begun is not None:
+                self._finish(begun, scan, progress)
+            begun = following
+        if begun is not None:
+            self._finish(begun, scan, progress)
 
-    def _batch(self, scan: Scan, uids: Sequence[str], ahead: Sequence[str], progress: "_Progress") -> None:
+    def _begin(self, scan: Scan, uids: Sequence[str], ahead: Sequence[str]) -> "_Batch":
         answers = list(self._source.fetch(scan, uids, ahead))
         with self._store.begin() as uow:
-            index = FilterIndex(uow.filters())
+            filters = uow.filters()
+        raws = [answer for answer in answers if isinstance(answer, RawMessage)]
+        unfetched = [answer for answer in answers if isinstance(answer, Unfetched)]
+        return _Batch(raws, unfetched, self._analyser.begin(raws, filters, self._plan.default_filter))
+
+    def _finish(self, batch: "_Batch", scan: Scan, progress: "_Progress") -> None:
+        """Store a batch, and settle it."""
         entries: list[Entry] = []
         failed: list[_Failure] = []
         octets = 0
-        for answer in answers:
-            if isinstance(answer, Unfetched):
-                self._unfetched(answer, failed, progress)
-                continue
-            try:
-                entry = self._complete(self._analyser.entry(answer, index, self._plan.default_filter))
+        for missing in batch.unfetched:
+            self._unfetched(missing, failed, progress)
+        for raw, answer in zip(batch.raws, batch.answers(), strict=True):
+            entry = answer if isinstance(answer, Unprocessed) else self._complete(answer)
+            if isinstance(entry, Unprocessed):
+                failed.append(_failure(raw, entry.error))
+            else:
                 entries.append(entry)
                 octets += len(entry.message.raw.octets)
-            except (TransientError, ConfigurationError):
-                raise
-            except Exception as exc:  # noqa: BLE001 - whatever one mail does, the others go on, and it is kept.
-                failed.append(_failure(answer, exc))
-            progress.handled(answer.ref.uid)
+            progress.handled(raw.ref.uid)
             if octets > _MAX_BATCH_OCTETS:
                 self._commit(entries, failed, progress.cursor())
                 entries, failed, octets = [], [], 0
         self._commit(entries, failed, progress.cursor())
+        self._on_progress(progress.done, len(scan.uids))
 
     def _commit(self, entries: list[Entry], failed: list[_Failure], cursor: Cursor) -> None:
         """Store mails and settle them: all at once, else one by one when one of them cannot be stored."""
@@ -231,7 +214,7 @@ class Poller:
             except TransientError:
                 raise
             except Exception as exc:  # noqa: BLE001 - this mail cannot be stored: it is kept, the others go on.
-                failed.append(_failure(entry.message.raw, exc))
+                failed.append(_failure(entry.message.raw, f"{type(exc).__name__}: {exc}"))
         return stored, recorded
 
     def _write(self, entries: Sequence[Entry], failed: Sequence[_Failure], cursor: Cursor | None) -> Sequence[Recorded]:
@@ -247,10 +230,15 @@ class Poller:
         self._told()
         return recorded
 
-    def _complete(self, entry: Entry) -> Entry:
+    def _complete(self, entry: Entry) -> Entry | Unprocessed:
         if not entry.forwards or not entry.message.raw.truncated:
             return entry
-        return replace(entry, message=replace(entry.message, raw=self._source.complete(entry.message.raw)))
+        try:
+            return replace(entry, message=replace(entry.message, raw=self._source.complete(entry.message.raw)))
+        except (TransientError, ConfigurationError):
+            raise
+        except Exception as exc:  # noqa: BLE001 - whatever one mail does, the others go on, and it is kept.
+            return Unprocessed(f"{type(exc).__name__}: {exc}")
 
     def _unfetched(self, answer: Unfetched, failed: list[_Failure], progress: "_Progress") -> None:
         if answer.permanent:
@@ -309,9 +297,17 @@ class Poller:
             )
 
 
-def _failure(raw: RawMessage, exc: Exception) -> _Failure:
-    log.warning("message_quarantined", place=str(raw.ref), error=str(exc), exc_info=exc)
-    return raw.ref, raw.octets, f"{type(exc).__name__}: {exc}"
+class _Batch(NamedTuple):
+    """Mails that were fetched and are being read; ``answers`` waits for what is known of each of ``raws``."""
+
+    raws: Sequence[RawMessage]
+    unfetched: Sequence[Unfetched]
+    answers: Callable[[], Sequence[Entry | Unprocessed]]
+
+
+def _failure(raw: RawMessage, error: str) -> _Failure:
+    log.warning("message_quarantined", place=str(raw.ref), error=error)
+    return raw.ref, raw.octets, error
 
 
 class _Progress:

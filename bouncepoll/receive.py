@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
+from bouncepoll.analysis import Analysing, Unprocessed
 from bouncepoll.errors import ConfigurationError, TransientError
 from bouncepoll.model.filter import BounceFilter, Route
 from bouncepoll.model.loop import LOOP_FIELD
 from bouncepoll.model.message import Envelope, Message, MessageRef, RawMessage
 from bouncepoll.model.reception import Reception, Recipient
 from bouncepoll.model.verdict import Kind
-from bouncepoll.pipeline import Analyser
 from bouncepoll.ports import Clock, Entry, Recorded, Store
 from bouncepoll.resolve import FilterIndex, addresses
 
@@ -98,6 +98,7 @@ class FilterBook:
 class _Page:
     """All filters as they were at ``read_at``: the addresses of the enabled ones, the domains of all."""
 
+    filters: Sequence[BounceFilter]
     index: FilterIndex
     addresses: frozenset[str]
     domains: frozenset[str]
@@ -129,7 +130,7 @@ def _page(
         domains.add(addresses.comparable_filter_address(f"@{mailloop_domain}")[1:])
     enabled = frozenset(known[f.id] for f in filters if f.enabled)
     default = next(iter(index.routes(_NOBODYS, default_filter)), None)
-    return _Page(index, enabled, frozenset(domains), default, read_at)
+    return _Page(filters, index, enabled, frozenset(domains), default, read_at)
 
 
 class Receiver:
@@ -141,7 +142,7 @@ class Receiver:
     def __init__(
         self,
         store: Store,
-        analyser: Analyser,
+        analyser: Analysing,
         book: FilterBook,
         *,
         clock: Clock,
@@ -164,13 +165,14 @@ class Receiver:
             entry = self._entry(raw)
             if entry is None:
                 return Reception.LOOPED
+            if isinstance(entry, Unprocessed):
+                return self._quarantined(raw, entry.error)
             recorded = self._writer.record(entry)
         except (TransientError, ConfigurationError):
             raise
         except Exception as exc:
-            log.warning("message_quarantined", place=str(raw.ref), error=str(exc), exc_info=exc)
-            self._keep(raw, f"{type(exc).__name__}: {exc}")
-            return Reception.QUARANTINED
+            log.warning("message_unstorable", place=str(raw.ref), error=str(exc), exc_info=exc)
+            return self._quarantined(raw, f"{type(exc).__name__}: {exc}")
         _log(entry, recorded)
         if recorded.forwards:
             self._on_forwards()
@@ -185,10 +187,13 @@ class Receiver:
             self._keep(raw, "the mail was here before: it goes round in a circle")
         return outcome
 
-    def _entry(self, raw: RawMessage) -> Entry | None:
+    def _entry(self, raw: RawMessage) -> Entry | Unprocessed | None:
         """Return everything known of a mail; None when it goes round in a circle."""
         page = self._book.page()
-        entry = self._analyser.entry(replace(raw, octets=raw.octets[:_ANALYSIS_OCTETS]), page.index, None)
+        read = replace(raw, octets=raw.octets[:_ANALYSIS_OCTETS])
+        (entry,) = self._analyser.begin((read,), page.filters, None)()
+        if isinstance(entry, Unprocessed):
+            return entry
         received = sum(1 for _ in entry.message.header_values("Received"))
         # Any other loop (somebody's machine answers a forward) is stored, for refusing it would only be answered again.
         ours = entry.verdict.kind is Kind.LOOP and entry.verdict.evidence.where == LOOP_FIELD
@@ -209,6 +214,11 @@ class Receiver:
         paths = raw.envelope.forward_paths if raw.envelope is not None else ()
         alone = (replace(_NOBODYS, raw=replace(_NOBODYS.raw, envelope=Envelope("", (path,)))) for path in paths)
         return any(not page.index.routes(message, None) for message in alone)
+
+    def _quarantined(self, raw: RawMessage, error: str) -> Reception:
+        log.warning("message_quarantined", place=str(raw.ref), error=error)
+        self._keep(raw, error)
+        return Reception.QUARANTINED
 
     def _keep(self, raw: RawMessage, error: str) -> None:
         kept = raw.octets if raw.envelope is None else _put_together(raw.envelope, raw.octets)

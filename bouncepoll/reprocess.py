@@ -10,12 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 
-from bouncepoll.model.message import RawMessage
+from bouncepoll.analysis import Analysing
 from bouncepoll.model.records import EventRecord
 from bouncepoll.ports import Archive, Clock, Entry, Judged, Revision, Selection, StoredMail
-
-#: Reads one mail anew; what ``pipeline.Analyser`` does.
-Analyse = Callable[[RawMessage], Entry]
 
 _IN_FLIGHT = 8
 _EXAMPLES = 3
@@ -56,19 +53,18 @@ class ReprocessReport:
             shown.append(message_id)
 
 
-def revise(analyser: Callable[[], Analyse], mails: Sequence[StoredMail]) -> list[Revision | None]:
+def revise(analyser: Callable[[], Analysing], mails: Sequence[StoredMail]) -> list[Revision | None]:
     """Return what each mail is by the rules of now, None where it cannot be read; runs in any process.
 
     ``analyser`` is called once a chunk and has to be picklable; it should keep what it builds.
     """
-    analyse = analyser()
+    raws = [mail.raw for mail in mails if mail.raw is not None]
+    answers = iter(analyser().begin(raws, (), None)())
     revisions: list[Revision | None] = []
     for mail in mails:
-        try:
-            entry = analyse(mail.raw) if mail.raw is not None else None
-        except Exception:  # noqa: BLE001 - one mail must not stop the others; it keeps the findings it has.
-            entry = None
-        revisions.append(None if entry is None else Revision(mail.id, entry.verdict, entry.judged))
+        answer = next(answers) if mail.raw is not None else None
+        # One mail that cannot be read must not stop the others; it keeps the findings it has.
+        revisions.append(Revision(mail.id, answer.verdict, answer.judged) if isinstance(answer, Entry) else None)
     return revisions
 
 
@@ -79,7 +75,7 @@ class Reprocessor:
         self,
         archive: Archive,
         selection: Selection,
-        analyser: Callable[[], Analyse],
+        analyser: Callable[[], Analysing],
         executor: Executor,
         *,
         clock: Clock,

@@ -1,5 +1,6 @@
 """Servers the tests share, each started once a worker when first asked for."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from hypothesis import settings
 from tests.servers.dovecot import Dovecot
 from tests.servers.postfix import Postfix
 from tests.servers.postgresql import PostgreSQL
+
+# To start a process that reads mails takes longer than most tests; those that are about it ask for one.
+os.environ.setdefault("BOUNCEPOLL_ANALYSIS__WORKERS", "0")
 
 # How long an example takes says more of the machine than of the code.
 settings.register_profile("tests", deadline=None)

@@ -5,16 +5,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Self
 
 import structlog
 
 from bouncepoll import registry
+from bouncepoll.analysis import Analyser, Analysing
 from bouncepoll.bootstrap._credentials import CredentialDesk
 from bouncepoll.bootstrap._filters import FilterDesk
 from bouncepoll.bootstrap._lock import locked
-from bouncepoll.bootstrap._reprocessing import analyser_with, reprocess
+from bouncepoll.bootstrap._reprocessing import analyser_with, analysing, reprocess
 from bouncepoll.classify import create_classifier
 from bouncepoll.deliver.drain import DrainReport, Outcome, RetryPolicy, drain
 from bouncepoll.deliver.forward import prepare
@@ -27,7 +28,7 @@ from bouncepoll.errors import (
 )
 from bouncepoll.model.delivery import OutboxState
 from bouncepoll.model.filter import BounceFilter, ForwardMode
-from bouncepoll.pipeline import Analyser, MailboxPlan, Poller, PollReport, next_poll_delay_s
+from bouncepoll.pipeline import MailboxPlan, Poller, PollReport, next_poll_delay_s
 from bouncepoll.ports import Backend, Clock, Selection, Source
 from bouncepoll.reprocess import ReprocessReport
 from bouncepoll.settings import MailboxSettings, Settings
@@ -77,10 +78,10 @@ class Application:
         self.close()
 
     def close(self) -> None:
-        """Close the database and the connection to the next hop, if they were opened."""
-        for part in ("backend", "store"):
+        """Close the database and the connection to the next hop, if they were opened; end who reads mails."""
+        for part in ("analysing", "backend", "store"):
             built = self.__dict__.pop(part, None)
-            if built is not None:
+            if built is not None and built is not self.__dict__.get("analyser"):
                 built.close()
 
     @cached_property
@@ -97,6 +98,11 @@ class Application:
     def analyser(self) -> Analyser:
         """The way from octets to a verdict."""
         return Analyser(create_classifier(self.settings.rules.extra_file).classify, self.settings.instance.id)
+
+    @cached_property
+    def analysing(self) -> Analysing:
+        """What reads the mails that come: processes of their own, unless there are to be none."""
+        return analysing(self.settings, lambda: self.analyser)
 
     @cached_property
     def backend(self) -> Backend:
@@ -203,7 +209,7 @@ class Application:
                 source,
                 MailboxPlan(name, options.on_done, options.default_filter, options.batch),
                 store=self.store,
-                analyser=self.analyser,
+                analyser=self.analysing,
                 clock=self.clock,
                 should_stop=should_stop,
                 on_progress=on_progress,
@@ -280,7 +286,7 @@ class Application:
         """
         return reprocess(
             self.store.archive,
-            partial(analyser_with, self.settings.rules.extra_file, self.settings.instance.id),
+            self.settings,
             selection,
             apply=apply,
             resume=resume,

@@ -1,27 +1,38 @@
-"""Stored mails read anew, on several processes."""
+"""Who reads mails: those that come, and on several processes those that are stored."""
 
-import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from functools import cache
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import cache, partial
 from pathlib import Path
 
+from bouncepoll.analysis import Analyser, Analysing
 from bouncepoll.classify import create_classifier
 from bouncepoll.errors import UsageError
-from bouncepoll.pipeline import Analyser
+from bouncepoll.isolation import IsolatedAnalyser, Limits
 from bouncepoll.ports import Archive, Clock, Selection
 from bouncepoll.reprocess import Reprocessor, ReprocessReport
+from bouncepoll.settings import Settings
 
 
 @cache
 def analyser_with(extra_rules: Path | None, instance_id: str) -> Analyser:
-    """Return the analyser of this process, built once; what each worker calls for each chunk."""
+    """Return the analyser of this process, built once; what each process that reads calls."""
     return Analyser(create_classifier(extra_rules).classify, instance_id)
+
+
+def analysing(settings: Settings, here: Callable[[], Analyser]) -> Analysing:
+    """Return what reads the mails that come: processes of their own, or what ``here`` returns where none are wanted."""
+    if not settings.analysis.workers:
+        return here()
+    isolated = _isolated(settings, settings.analysis.workers)
+    isolated.prepare()
+    return isolated
 
 
 def reprocess(
     archive: Archive,
-    analyser: Callable[[], Analyser],
+    settings: Settings,
     selection: Selection,
     *,
     apply: bool,
@@ -31,7 +42,7 @@ def reprocess(
     should_stop: Callable[[], bool],
     on_progress: Callable[[int], None],
 ) -> ReprocessReport:
-    """Classify stored mails again; see ``Application.reprocess``. ``analyser`` is called in each worker."""
+    """Classify stored mails again; see ``Application.reprocess``."""
     unfinished = archive.unfinished_run() if apply else None
     if resume and unfinished is None:
         raise UsageError("no run was stopped; start one with 'bouncepoll reprocess --apply'")
@@ -41,13 +52,18 @@ def reprocess(
             "finish it first with 'bouncepoll reprocess --apply --resume'"
         )
     run, meant = unfinished if unfinished is not None else (None, selection)
-    # Forking a process that has threads (the progress bar's) may deadlock: workers start afresh.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as executor:
+    # The threads only wait for the processes that read.
+    with closing(_isolated(settings, workers)) as isolated, ThreadPoolExecutor(workers) as executor:
         reprocessor = Reprocessor(
-            archive, meant, analyser, executor, clock=clock, should_stop=should_stop, on_progress=on_progress
+            archive, meant, lambda: isolated, executor, clock=clock, should_stop=should_stop, on_progress=on_progress
         )
         if not apply:
             return reprocessor.compare()
         run = run or archive.begin_run(meant, clock())
         return reprocessor.apply(run.id, run.after_id)
+
+
+def _isolated(settings: Settings, workers: int) -> IsolatedAnalyser:
+    options = settings.analysis
+    build = partial(analyser_with, settings.rules.extra_file, settings.instance.id)
+    return IsolatedAnalyser(build, Limits(options.cpu, options.memory), workers=workers)

@@ -4,16 +4,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import re2
 import structlog
 
-from bouncepoll.classify import absence, diagnostic, text
+from bouncepoll.classify import absence, diagnostic, linear, text
 from bouncepoll.classify.rulebook import Facts, RuleBook
 from bouncepoll.errors import ConfigurationError
 from bouncepoll.model.message import Message
 from bouncepoll.model.reading import Reading
 from bouncepoll.model.report import Action, RecipientReport
-from bouncepoll.model.status import Permanence
+from bouncepoll.model.status import EnhancedStatus, Permanence
 from bouncepoll.model.verdict import Absence, Claim, Detection, Evidence, Finding, Kind, Reason, Verdict
 from bouncepoll.ports import Detector
 
@@ -91,7 +90,7 @@ class Classifier:
         for detector, number, fields in self._gates:
             if fields is None or not reading.has(fields):
                 if number is not None and signed is None:
-                    signed = frozenset(self._signatures.Match(reading.text[:SIGNATURE_LIMIT]) or ())
+                    signed = frozenset(self._signatures.search(reading.text[:SIGNATURE_LIMIT]))
                 if (number is not None and number not in (signed or ())) or (number is None and fields is not None):
                     continue
             detection = self._ask(detector, reading)
@@ -105,6 +104,8 @@ class Classifier:
     def _ask(self, detector: Detector, reading: Reading) -> Detection | None:
         try:
             return detector.detect(reading)
+        except MemoryError:
+            raise
         except Exception:  # A detector may come from anyone; the others still have a say.
             log.exception("detector_failed", detector=detector.name, place=str(reading.message.raw.ref))
             return None
@@ -151,20 +152,16 @@ def _gates(
     detectors: Iterable[Detector],
 ) -> tuple[list[tuple[Detector, int | None, frozenset[str] | None]], Any]:
     """Return each detector with the number of its signature and its fields, and the set of all signatures."""
-    options = re2.Options()
-    options.never_capture = True
-    options.log_errors = False
-    options.max_mem = _MAX_MEMORY_OCTETS
-    signatures = re2.Set.SearchSet(options)
+    signatures = linear.Set(linear.options(max_mem=_MAX_MEMORY_OCTETS))
     gates: list[tuple[Detector, int | None, frozenset[str] | None]] = []
     for detector in detectors:
         signature = getattr(detector, "signature", None)
         try:
-            number = signatures.Add(f"(?im){signature}") if signature is not None else None
-        except re2.error as exc:
+            number = signatures.add(f"(?im){signature}") if signature is not None else None
+        except linear.error as exc:
             raise ConfigurationError(f"detector {detector.name!r}: its signature is no RE2 pattern: {exc}") from exc
         gates.append((detector, number, getattr(detector, "fields", None)))
-    signatures.Compile()
+    signatures.compile()
     return gates, signatures
 
 
@@ -172,24 +169,32 @@ def _joined(*places: str | None) -> str | None:
     return " + ".join(filter(None, places)) or None
 
 
+_DECIDED = {Permanence.PERMANENT, Permanence.TRANSIENT}
+#: Kinds that say it themselves, whatever codes stand beside.
+_PERMANENCE_OF = {Kind.DELAY: Permanence.TRANSIENT, Kind.DELIVERED: Permanence.SUCCESS}
+
+
 def _permanence(kind: Kind, report: RecipientReport) -> Permanence:
     """Return what the report says: a delay is transient, a delivery a success, else the codes decide."""
-    if kind is Kind.DELAY:
-        return Permanence.TRANSIENT
-    if kind is Kind.DELIVERED:
-        return Permanence.SUCCESS
     if kind is not Kind.BOUNCE:
-        return Permanence.UNKNOWN
+        return _PERMANENCE_OF.get(kind, Permanence.UNKNOWN)
     # A status that says no more than its class yields to the reply of the server that refused.
     is_generic = diagnostic.is_generic(report.status)
     if is_generic and report.action is Action.FAILED and report.reply is None:
         # QUIRK: Google Workspace and Exim write 4.0.0 in final reports; the Action says that nobody tries any more.
         return Permanence.PERMANENT if report.status and report.status.class_digit == 5 else Permanence.UNKNOWN
+    if report.action is Action.FAILED and _names_an_unknown_address(report.status):
+        # "4.1.1 User unknown" for as long as a queue lives: the server tries no more, and says why. Whether that is
+        # lasting nobody said.
+        return Permanence.UNKNOWN
     stated = (report.reply, report.status) if is_generic else (report.status, report.reply)
-    for code in stated:
-        if code is not None and code.permanence in {Permanence.PERMANENT, Permanence.TRANSIENT}:
-            return code.permanence
-    return Permanence.UNKNOWN
+    permanences = (code.permanence for code in stated if code is not None)
+    return next((found for found in permanences if found in _DECIDED), Permanence.UNKNOWN)
+
+
+def _names_an_unknown_address(status: EnhancedStatus | None) -> bool:
+    """Whether a transient status is one of those that speak of the address itself (RFC 3463 section 3.2: X.1.1)."""
+    return status is not None and (status.class_digit, status.subject, status.detail) == (4, 1, 1)
 
 
 def _merge(findings: Iterable[Finding]) -> tuple[Finding, ...]:

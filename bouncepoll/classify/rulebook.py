@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
-import re2
-
+from bouncepoll.classify import linear
 from bouncepoll.classify.prefilter import necessary
 from bouncepoll.classify.text import collapse
 from bouncepoll.model.reading import Reading
@@ -102,18 +101,13 @@ def compile_pattern(pattern: str) -> Any:
     """Compile one pattern as the sets do (case ignored, no captures).
 
     Raises:
-        re2.error: RE2 does not take it.
+        linear.error: RE2 does not take it.
     """
-    return re2.compile(pattern, _options())
+    return linear.compile(pattern, _options())
 
 
 def _options() -> Any:
-    options = re2.Options()
-    options.case_sensitive = False
-    options.never_capture = True
-    options.log_errors = False
-    options.max_mem = _MAX_MEMORY_OCTETS
-    return options
+    return linear.options(max_mem=_MAX_MEMORY_OCTETS, ignore_case=True)
 
 
 class RuleBook:
@@ -300,22 +294,22 @@ class _PatternSet:
         self._owners: list[int] = []
         self._parts: list[tuple[int, bool]] = []
         self._compiled: Callable[[str], Any] = cache(compile_pattern)
-        self._set = re2.Set.SearchSet(_options())
+        self._set = linear.Set(_options())
         for index, rule in rules:
             for pattern in getattr(rule, field):
                 for part, is_asked in necessary(pattern):
-                    self._set.Add(part)
+                    self._set.add(part)
                     self._parts.append((len(self._patterns), is_asked))
                 self._patterns.append(pattern)
                 self._owners.append(index)
-        self._set.Compile()
+        self._set.compile()
 
     def candidates(self, text: str) -> Sequence[tuple[int, bool]]:
         """Return the patterns that may match, in order of precedence, and whether each has to be asked (``is_in``)."""
         if not text or not self._owners:
             return ()
         found: dict[int, bool] = {}
-        for at in self._set.Match(text) or ():
+        for at in self._set.search(text):
             pattern, is_asked = self._parts[at]
             found[pattern] = is_asked and found.get(pattern, True)
         return sorted(found.items())

@@ -29,6 +29,7 @@ from bouncepoll.deliver import ForwardOptions
 from bouncepoll.errors import ConfigurationError
 from bouncepoll.model.mailbox import Disposition
 from bouncepoll.options import Options, Seconds
+from bouncepoll.settings.analysis import AnalysisSettings
 from bouncepoll.settings.masking import masked
 from bouncepoll.settings.providers import handed_over, known
 from bouncepoll.sources import Preset
@@ -240,6 +241,7 @@ class Settings(BaseSettings):
     delivery: DeliverySettings = Field(default_factory=DeliverySettings)
     forward: ForwardOptions = Field(default_factory=ForwardOptions)
     rules: RulesSettings = Field(default_factory=RulesSettings)
+    analysis: AnalysisSettings = Field(default_factory=AnalysisSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
     log: LogSettings = Field(default_factory=LogSettings)
 

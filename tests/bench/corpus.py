@@ -1,9 +1,9 @@
-"""Measures the classifier on a labelled corpus and fails below the targets; prints the whole and its two halves.
+"""Measures the classifier on a labelled corpus and fails below the targets; prints the whole and its two parts.
 
 The last figure, the mails that get another verdict when flanker reads them, stands for the whole.
 
-usage: corpus.py FOLDER, the corpus with ``dev/``, ``evaluate.py`` and ``score.py``. Rules may be written looking at half
-A (the even entries of the sorted file names); half B is looked at to measure only.
+usage: corpus.py FOLDER, the corpus with ``dev/``, ``evaluate.py`` and ``score.py``. Rules may be written looking at all
+but each fourth of the sorted file names; the fourth ones are looked at to measure only.
 """
 
 import json
@@ -72,7 +72,8 @@ def main() -> int:
         entries = (corpus / "dev" / "labels.jsonl").read_text(encoding="utf-8").splitlines()
         entries.sort(key=lambda line: str(json.loads(line)["file"]))
         columns = {}
-        for name, chosen in {"whole": entries, "half A": entries[::2], "half B": entries[1::2]}.items():
+        looked_at = [entry for number, entry in enumerate(entries) if number % 4 != 3]
+        for name, chosen in {"whole": entries, "looked at": looked_at, "blind": entries[3::4]}.items():
             labels = Path(folder) / "labels.jsonl"
             labels.write_text("\n".join(chosen) + "\n", encoding="utf-8")
             columns[name] = score(corpus, predictions, labels)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from bouncepoll.analysis import Analyser
 from bouncepoll.classify import create_classifier
 from bouncepoll.model.filter import BounceFilter
 from bouncepoll.model.message import Envelope, Message, MessageRef, RawMessage
 from bouncepoll.model.reception import Reception
 from bouncepoll.model.verdict import Verdict
-from bouncepoll.pipeline import Analyser
 from bouncepoll.receive import FilterBook, Receiver
 from bouncepoll.testing import FakeClock
 from tests.contracts.storing import POSTGRESQL, Subject, bounce_filter, fake_subject, new_store, sql_subject

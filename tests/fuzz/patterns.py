@@ -14,14 +14,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-import re2
-
 import bouncepoll
+from bouncepoll.classify import linear
 
 ROOT = Path(bouncepoll.__file__).parent
 _SEARCHING = frozenset({"search", "finditer", "findall", "sub", "subn", "split"})
 _METHODS = _SEARCHING | {"match", "fullmatch"}
-_RE2 = type(re2.compile("a"))
+_RE2 = linear.Pattern
 # One character of each sort; those a pattern names itself are added.
 _ALPHABET = "a0 \n.@<(\"\t-'\\=:;,!é\x00"
 _MANY = 64
@@ -97,7 +96,7 @@ def _inline(tree: ast.Module, module: ModuleType) -> Iterator[tuple[str, Any, st
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args):
             continue
         owner = node.func.value
-        if not (isinstance(owner, ast.Name) and owner.id in {"re", "re2"} and node.func.attr in _METHODS):
+        if not (isinstance(owner, ast.Name) and owner.id == "re" and node.func.attr in _METHODS):
             continue
         argument = node.args[0]
         text = argument.value if isinstance(argument, ast.Constant) else None
@@ -121,7 +120,7 @@ def local_patterns() -> set[str]:
                         isinstance(node, ast.Attribute)
                         and node.attr == "compile"
                         and isinstance(node.value, ast.Name)
-                        and node.value.id in {"re", "re2"}
+                        and node.value.id in {"re", "re2", "linear"}
                     ):
                         found.add(f"{module.__name__}.{getattr(function, 'name', 'lambda')}")
     return found

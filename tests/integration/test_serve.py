@@ -1,6 +1,7 @@
 """``bouncepoll serve`` beside real servers: it polls, forwards, keeps going when a mailbox is broken, and stops."""
 
 import json
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ def site(tmp_path: Path, dovecot: Dovecot, postfix: Postfix) -> Site:
     made_site = new_site(tmp_path, f"sqlite:///{tmp_path / 'bouncepoll.db'}", dovecot, postfix, more=broken)
     text = made_site.config.read_text(encoding="utf-8")
     text = text.replace("batch = 10\n", 'batch = 10\npoll = "1s"\n').replace('level = "warning"', 'level = "info"')
+    # As it is by default: mails are read in a process of their own.
+    text += "[analysis]\nworkers = 1\n"
     text = text.replace("[delivery.smtp]", '[delivery]\ninterval = "1s"\n[delivery.smtp]')
     made_site.config.write_text(text, encoding="utf-8")
     return made_site
@@ -41,8 +44,9 @@ def site(tmp_path: Path, dovecot: Dovecot, postfix: Postfix) -> Site:
 @contextmanager
 def _serving(site: Site) -> "Iterator[tuple[subprocess.Popen[bytes], Path]]":
     log = site.config.with_name("serve.log")
+    env = {name: value for name, value in os.environ.items() if name != "BOUNCEPOLL_ANALYSIS__WORKERS"}
     with log.open("wb") as output:
-        process = subprocess.Popen(site.command("serve"), stdout=output, stderr=output)
+        process = subprocess.Popen(site.command("serve"), stdout=output, stderr=output, env=env)
     try:
         yield process, log
     finally:

@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
+from bouncepoll.analysis import Analysing, Unprocessed
+from bouncepoll.model.filter import BounceFilter
 from bouncepoll.model.message import Message, MessageRef, RawMessage
 from bouncepoll.model.records import EventRecord
 from bouncepoll.model.report import RecipientReport
 from bouncepoll.model.status import EnhancedStatus, Permanence
 from bouncepoll.model.verdict import Evidence, Finding, Kind, Reason, Severity, Verdict
 from bouncepoll.ports import Entry, Judged, Selection
-from bouncepoll.reprocess import Analyse, Reprocessor, Transition
+from bouncepoll.reprocess import Reprocessor, Transition
 from bouncepoll.testing import ArchivedMail, FakeArchive, FakeClock
 
 RECORDED_AT = datetime(2026, 11, 1, tzinfo=UTC)
@@ -41,13 +43,24 @@ def entry_of(raw: RawMessage, reason: Reason | None) -> Entry:
     return Entry(message, Verdict(Kind.BOUNCE, (finding,), evidence), (Judged(finding, Severity.HARD),), (), ())
 
 
-def analyser(reason: Reason | None, unreadable: str = "") -> Analyse:
-    def analyse(raw: RawMessage) -> Entry:
-        if raw.ref.uid == unreadable:
-            raise ValueError("unreadable")
-        return entry_of(raw, reason)
+class Saying:
+    """An analyser that finds a bounce of one reason in each mail but those it cannot read."""
 
-    return analyse
+    def __init__(self, reason: Reason | None, unreadable: str = "") -> None:
+        self._reason = reason
+        self._unreadable = unreadable
+
+    def begin(
+        self, raws: Sequence[RawMessage], _filters: Sequence[BounceFilter], _default: str | None
+    ) -> Callable[[], Sequence[Entry | Unprocessed]]:
+        def answer(raw: RawMessage) -> Entry | Unprocessed:
+            return Unprocessed("unreadable") if raw.ref.uid == self._unreadable else entry_of(raw, self._reason)
+
+        return lambda: [answer(raw) for raw in raws]
+
+
+def analyser(reason: Reason | None, unreadable: str = "") -> Analysing:
+    return Saying(reason, unreadable)
 
 
 def mail(number: int, reason: Reason | None = Reason.UNDEFINED, *, gone: bool = False, **more: Any) -> ArchivedMail:
@@ -77,7 +90,7 @@ def mail(number: int, reason: Reason | None = Reason.UNDEFINED, *, gone: bool = 
 
 def reprocessor(
     archive: FakeArchive,
-    analyse: Analyse,
+    analyse: Analysing,
     selection: Selection = EVERY_MAIL,
     executor: Executor | None = None,
     **more: Any,
@@ -87,7 +100,7 @@ def reprocessor(
     )
 
 
-def _same(analyse: Analyse) -> Analyse:
+def _same(analyse: Analysing) -> Analysing:
     return analyse
 
 

@@ -2,17 +2,16 @@
 
 import json
 import signal
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from bouncepoll import bootstrap
 from bouncepoll.bootstrap import _reprocessing
 from bouncepoll.cli import reprocessing
+from bouncepoll.settings import Settings
 from tests.integration.cli.conftest import BOUNCE, CONFIG, REPLY, Machine
 
 RULES = """
@@ -26,17 +25,17 @@ examples = ["550 5.1.1 no such user here"]
 """
 
 
-class InThisProcess(Executor):
-    """Stands for the pool of processes: runs each task when it is submitted."""
+class InThisProcess:
+    """Stands for the processes that read: does it here."""
 
-    def __init__(self, *_arguments: Any, **_options: Any) -> None:
-        self.tasks = 0
+    def __init__(self, settings: Settings, _workers: int) -> None:
+        self.begin = bootstrap.analyser_with(settings.rules.extra_file, settings.instance.id).begin
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        self.tasks += 1
-        future: Future[Any] = Future()
-        future.set_result(fn(*args, **kwargs))
-        return future
+    def close(self) -> None:
+        """End nothing."""
+
+
+isolated = _reprocessing._isolated
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +52,7 @@ def changed(cli: Machine, monkeypatch: pytest.MonkeyPatch) -> Machine:
     cli.good("poll", "--once")
     (cli.folder / "own.toml").write_text(RULES, encoding="utf-8")
     (cli.folder / "config.toml").write_text(CONFIG + '[rules]\nextra_file = "own.toml"\n', encoding="utf-8")
-    monkeypatch.setattr(_reprocessing, "ProcessPoolExecutor", InThisProcess)
+    monkeypatch.setattr(_reprocessing, "_isolated", InThisProcess)
     return cli
 
 
@@ -136,9 +135,7 @@ def test_what_cannot_be_meant_is_refused(changed: Machine) -> None:
 
 
 def test_real_processes_find_the_same(changed: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    from concurrent.futures import ProcessPoolExecutor
-
-    monkeypatch.setattr(_reprocessing, "ProcessPoolExecutor", ProcessPoolExecutor)
+    monkeypatch.setattr(_reprocessing, "_isolated", isolated)
     (report,) = changed.good("reprocess", "--json", "--workers", "2").records
     assert json.dumps(report["transitions"]).count("mailbox_full") == 1
     assert report["changed"] == 1

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import trustme
 
+from bouncepoll.analysis import Analyser
 from bouncepoll.classify import create_classifier
 from bouncepoll.model.filter import BounceFilter
 from bouncepoll.model.message import Message
 from bouncepoll.model.verdict import Verdict
-from bouncepoll.pipeline import Analyser
 from bouncepoll.ports import Store
 from bouncepoll.receive import FilterBook, Receiver
 from bouncepoll.sources.listener import Options

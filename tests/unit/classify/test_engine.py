@@ -106,7 +106,8 @@ def test_line_ends_do_not_matter_and_every_cut_gives_an_answer(source: str) -> N
     ("fields", "permanence", "expected"),
     [
         ("Action: failed\nStatus: 5.1.1", Permanence.PERMANENT, Severity.HARD),
-        ("Action: failed\nStatus: 4.1.1", Permanence.TRANSIENT, Severity.SOFT),
+        ("Action: failed\nStatus: 4.1.1", Permanence.UNKNOWN, Severity.HARD),
+        ("Action: delayed\nStatus: 4.1.1", Permanence.TRANSIENT, Severity.SOFT),
         ("Action: failed\nStatus: 4.0.0\nDiagnostic-Code: x; user unknown", Permanence.UNKNOWN, Severity.HARD),
         ("Action: failed\nStatus: 5.0.0\nDiagnostic-Code: x; user unknown", Permanence.PERMANENT, Severity.HARD),
         ("Action: failed\nStatus: 5.0.0\nDiagnostic-Code: smtp; 450 user unknown", Permanence.TRANSIENT, Severity.SOFT),

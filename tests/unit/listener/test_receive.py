@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
+from bouncepoll.analysis import Analyser
 from bouncepoll.errors import StoreUnavailable
 from bouncepoll.model.filter import BounceFilter
 from bouncepoll.model.message import Envelope, Message, MessageRef, RawMessage
 from bouncepoll.model.reception import Reception, Recipient
 from bouncepoll.model.verdict import Evidence, Kind, Verdict
-from bouncepoll.pipeline import Analyser
 from bouncepoll.ports import Entry, UnitOfWork
 from bouncepoll.receive import FilterBook, Receiver
 from bouncepoll.testing import FakeClock, FakeStore
@@ -236,7 +236,7 @@ def test_a_mail_that_cannot_be_processed_is_kept_and_processed_later() -> None:
     raw = mail("u1", "news@example.org", '"a,b"@bounces.example.org', subject="broken")
     with capture_logs() as logs:
         assert receiver(store)(raw) is Reception.QUARANTINED
-    assert [line["event"] for line in logs] == ["message_quarantined"]
+    assert [line["event"] for line in logs] == ["message_unreadable", "message_quarantined"]
     (place,) = store.tables.places.values()
     assert place.error == "RuntimeError: a detector failed"
     assert place.octets is not None

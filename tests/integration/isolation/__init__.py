@@ -1,0 +1,1 @@
+"""Mails that do something to the process that reads them."""
