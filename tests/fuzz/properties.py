@@ -5,6 +5,7 @@ would log and survive is raised here.
 """
 
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from typing import Any, NoReturn
 
 import structlog
 
+from bouncepoll.analysis import Analyser
 from bouncepoll.classify import Classifier, as_json, create_classifier
 from bouncepoll.deliver import ForwardOptions
 from bouncepoll.deliver.forward import prepare
@@ -31,7 +33,6 @@ from bouncepoll.model.delivery import OutboxItem, OutboxRecipient
 from bouncepoll.model.filter import BounceFilter, ForwardMode
 from bouncepoll.model.message import Message, MessageRef, RawMessage
 from bouncepoll.model.verdict import Evidence, Finding, Kind, Verdict
-from bouncepoll.pipeline import Analyser
 from bouncepoll.policy.severity import severity
 from bouncepoll.ports import Entry
 from bouncepoll.resolve import FilterIndex
@@ -80,8 +81,6 @@ def nothing_survived() -> Iterator[None]:
 
     def insist(logger: Any, method: str, event: Any) -> Any:
         if method in {"error", "exception", "critical"}:
-            import sys
-
             raise sys.exc_info()[1] or AssertionError(event)
         return event
 
@@ -222,7 +221,7 @@ def _check_head(made: bytes, mode: ForwardMode) -> None:
                 break
     for line in lines:
         assert len(line) <= 998, line
-        assert _FIELD_LINE.fullmatch(line) or _FOLDED_LINE.fullmatch(line), line
+        assert is_header_line(line), line
     names = [line.partition(b":")[0].lower() for line in lines if not line.startswith((b" ", b"\t"))]
     if mode is ForwardMode.REDIRECT:
         assert names == [
@@ -238,6 +237,11 @@ def _check_head(made: bytes, mode: ForwardMode) -> None:
     assert b"<news@example.org>" in _unfolded(head, b"from")
     if mode is ForwardMode.ATTACH:
         assert all(names.count(name) == 1 for name in _ONCE)
+
+
+def is_header_line(line: bytes) -> bool:
+    """Whether a line may stand in a header: a field's first, or one that goes on with it."""
+    return bool(_FIELD_LINE.fullmatch(line) or _FOLDED_LINE.fullmatch(line))
 
 
 def _unfolded(head: bytes, name: bytes) -> bytes:
