@@ -18,7 +18,7 @@ _TYPED = re.compile(
 )
 _ADDRESS = linear.compile(
     # No counted repetitions: they make RE2's programs huge. What is too long is refused afterwards.
-    # A control character ends an address as a space does: nobody has it in a mailbox's name, and logs are read by people.
+    # A control character ends an address as a space does.
     r"""(?:"[^"\x00-\x1f\x7f]+"|[^\s\x00-\x1f\x7f-\x9f<>()\[\]{}",;:@\\|`（）「」【】＜＞《》：；，。、]+)@"""
     r"(?:\[[0-9a-fA-F.:]+\]|[\pL\pM\pN](?:[\pL\pM\pN_.-]*[\pL\pM\pN])?)"
 )

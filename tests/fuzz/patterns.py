@@ -167,27 +167,27 @@ def _walk(tree: Any, before: str, heads: list[tuple[str, str]]) -> str:
 
 
 def _sample(operator: Any, argument: Any, before: str, heads: list[tuple[str, str]]) -> str:
-    if operator is sre.LITERAL:
-        return chr(argument)
-    if operator is sre.NOT_LITERAL:
-        return "a" if argument != ord("a") else "b"
-    if operator is sre.ANY:
-        return "a"
-    if operator is sre.IN:
-        return _of_class(argument)
-    if operator is sre.BRANCH:
-        return [_walk(branch, before, heads) for branch in argument[1]][-1]
-    if operator is sre.SUBPATTERN:
-        return _walk(argument[3], before, heads)
-    if operator is sre.ATOMIC_GROUP:
-        return _walk(argument, before, heads)
     if operator in {sre.MAX_REPEAT, sre.MIN_REPEAT, sre.POSSESSIVE_REPEAT}:
         low, high, body = argument
         once = _walk(body, before, heads)
         if high >= _MANY:
             heads.append((before, once))
-        return once * max(low, 1)
-    return ""
+        return once * int(max(low, 1))
+    if operator is sre.BRANCH:
+        return [_walk(branch, before, heads) for branch in argument[1]][-1]
+    if operator in {sre.SUBPATTERN, sre.ATOMIC_GROUP}:
+        return _walk(argument[3] if operator is sre.SUBPATTERN else argument, before, heads)
+    return _character(operator, argument)
+
+
+def _character(operator: Any, argument: Any) -> str:
+    if operator is sre.LITERAL:
+        return chr(argument)
+    if operator is sre.NOT_LITERAL:
+        return "a" if argument != ord("a") else "b"
+    if operator is sre.IN:
+        return _of_class(argument)
+    return "a" if operator is sre.ANY else ""
 
 
 def _of_class(items: Any) -> str:

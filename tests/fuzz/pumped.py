@@ -73,10 +73,13 @@ PUMPED: dict[str, Callable[[int], str]] = {
     "nested": lambda n: _nested(n // 55),
     "nested mails": lambda n: "Content-Type: message/rfc822\n\n" * (n // 30) + "Subject: core\n\ntext",
     "boundaries that begin alike": lambda n: "".join(
-        f"Content-Type: multipart/mixed; boundary={'b' * k}\n\n--{'b' * k}\n" for k in range(1, int((2 * n) ** 0.5) // 2)
+        f"Content-Type: multipart/mixed; boundary={'b' * k}\n\n--{'b' * k}\n"
+        for k in range(1, int((2 * n) ** 0.5) // 2)
     ),
     "delimiters of nobody": lambda n: _nested(15) + "\n--x" * (n // 4),
-    "recipients": lambda n: _status(n // 75, "Final-Recipient: rfc822; a{n}@example.com\nAction: failed\nStatus: 5.1.1\n"),
+    "recipients": lambda n: _status(
+        n // 75, "Final-Recipient: rfc822; a{n}@example.com\nAction: failed\nStatus: 5.1.1\n"
+    ),
     "recipients and replies": lambda n: _status(
         n // 170,
         "Final-Recipient: rfc822; a{n}@example.com\nAction: failed\nStatus: 5.0.0\nRemote-MTA: dns; mx.example.com\n"
@@ -85,7 +88,9 @@ PUMPED: dict[str, Callable[[int], str]] = {
     "groups of nothing": lambda n: _status(n // 8, "X: {n}\n"),
     "one group": lambda n: _many("X-Field-{n}: a\n", n, _status(1, "Final-Recipient: rfc822; a@example.com\n")[:-6]),
     "one diagnostic": lambda n: _status(
-        1, "Final-Recipient: rfc822; a@example.com\nAction: failed\nDiagnostic-Code: smtp; " + "550-word 5.1.1 " * (n // 15)
+        1,
+        "Final-Recipient: rfc822; a@example.com\nAction: failed\nDiagnostic-Code: smtp; "
+        + "550-word 5.1.1 " * (n // 15),
     ),
     "folded diagnostic": lambda n: _status(
         1, "Final-Recipient: rfc822; a@example.com\nDiagnostic-Code: smtp; 550" + "\n  550-5.7.1 word" * (n // 17)
@@ -133,7 +138,8 @@ PUMPED: dict[str, Callable[[int], str]] = {
     "entities": lambda n: "From: a@example.com\nContent-Type: text/html\n\n" + "&lt;&#64;&amp" * (n // 13),
     "ampersands": lambda n: "From: a@example.com\nContent-Type: text/html\n\n" + "&" * n,
     "base64": lambda n: (
-        "From: a@example.com\nContent-Transfer-Encoding: base64\n\n" + base64.b64encode(b"a b@example.com\n" * (n // 22)).decode()
+        "From: a@example.com\nContent-Transfer-Encoding: base64\n\n"
+        + base64.b64encode(b"a b@example.com\n" * (n // 22)).decode()
     ),
     "broken base64": lambda n: "From: a@example.com\nContent-Transfer-Encoding: base64\n\n" + "ab=c\n" * (n // 5),
     "quoted-printable": lambda n: (
@@ -144,7 +150,9 @@ PUMPED: dict[str, Callable[[int], str]] = {
     ),
     "octets": lambda n: _PERSON + "\xe9\xe8" * (n // 2),
     "wide letters": lambda n: (_PERSON + "退信 用户不存在 " * (n // 24)).encode().decode("latin-1"),
-    "shifts": lambda n: "From: a@example.com\nContent-Type: text/plain; charset=iso-2022-jp\n\n" + "\x1b$B!!\x1b(B" * (n // 8),
+    "shifts": lambda n: (
+        "From: a@example.com\nContent-Type: text/plain; charset=iso-2022-jp\n\n" + "\x1b$B!!\x1b(B" * (n // 8)
+    ),
     "utf-7": lambda n: "From: a@example.com\nContent-Type: text/plain; charset=utf-7\n\n" + "+AGE-" * (n // 5),
     "carriage returns": lambda n: _PERSON + "\r\r\n\r" * (n // 4),
     "zeroes": lambda n: _PERSON + "\0a" * (n // 2),

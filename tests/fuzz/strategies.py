@@ -28,24 +28,90 @@ def sample_lines() -> tuple[bytes, ...]:
 
 _BOUNDARIES = st.sampled_from(["b", "bb", "b b", "b--", "--", "=_1", "=_1_2", "é", "x" * 71, "", "b\\", '"', "a/b=?c"])
 _CHARSETS = st.sampled_from(
-    ["utf-8", "us-ascii", "iso-8859-1", "utf-7", "utf-16", "iso-2022-jp", "hz", "gb18030", "shift_jis", "cp037", "big5"]
-    + ["unknown-8bit", "idna", "punycode", "zlib", "undefined", "unicode_escape", "x" * 200, "utf-8\0", "é", "'", "=?"]
+    [
+        "utf-8",
+        "us-ascii",
+        "iso-8859-1",
+        "utf-7",
+        "utf-16",
+        "iso-2022-jp",
+        "hz",
+        "gb18030",
+        "shift_jis",
+        "cp037",
+        "big5",
+        "unknown-8bit",
+        "idna",
+        "punycode",
+        "zlib",
+        "undefined",
+        "unicode_escape",
+        "x" * 200,
+        "utf-8\x00",
+        "é",
+        "'",
+        "=?",
+    ]
 )
 _ENCODINGS = st.sampled_from(
-    ["7bit", "8bit", "binary", "base64", "quoted-printable", "x-uuencode", "BASE64 ", "base64, 7bit", "gzip", '"base64"', ""]
+    [
+        "7bit",
+        "8bit",
+        "binary",
+        "base64",
+        "quoted-printable",
+        "x-uuencode",
+        "BASE64 ",
+        "base64, 7bit",
+        "gzip",
+        '"base64"',
+        "",
+    ]
 )
 _WORDS = st.one_of(
     st.sampled_from(
-        ["550 5.1.1 user unknown", "mailbox full", "5.2.2", "4.4.7", "<a@example.com>:", "a@example.com", "rfc822;", "failed"]
-        + ["Final-Recipient: rfc822; a@example.com", "said:", "=?utf-8?q?=0A?=", "=?x?b?////?=", "=?utf-8*de?B?w?=", "\0", "\x1b$B"]
-        + ["out of office until 31 February 2026", "退信", "\u202e", "\ud800", "\u2028", "\x85", "\r", "a" * 1100, "(" * 60]
-        + ["<" * 60, '"' * 61, "@", "\\", ";", ":", ",", "@[127.0.0.1]", "a+2B@example.com", "\\x{202E}@example.com"]
+        [
+            "550 5.1.1 user unknown",
+            "mailbox full",
+            "5.2.2",
+            "4.4.7",
+            "<a@example.com>:",
+            "a@example.com",
+            "rfc822;",
+            "failed",
+            "Final-Recipient: rfc822; a@example.com",
+            "said:",
+            "=?utf-8?q?=0A?=",
+            "=?x?b?////?=",
+            "=?utf-8*de?B?w?=",
+            "\x00",
+            "\x1b$B",
+            "out of office until 31 February 2026",
+            "退信",
+            "\u202e",
+            "�",
+            "\u2028",
+            "\x85",
+            "\r",
+            "a" * 1100,
+            "(" * 60,
+            "<" * 60,
+            '"' * 61,
+            "@",
+            "\\",
+            ";",
+            ":",
+            ",",
+            "@[127.0.0.1]",
+            "a+2B@example.com",
+            "\\x{202E}@example.com",
+        ]
     ),
     st.text(max_size=12),
 )
-_TEXTS = st.lists(st.one_of(_WORDS, st.sampled_from(["\n", "\n\n", "\r\n", " ", "\t", "> ", "--b", "--b--"])), max_size=25).map(
-    " ".join
-)
+_TEXTS = st.lists(
+    st.one_of(_WORDS, st.sampled_from(["\n", "\n\n", "\r\n", " ", "\t", "> ", "--b", "--b--"])), max_size=25
+).map(" ".join)
 
 
 def _octets(text: str) -> bytes:
@@ -74,10 +140,38 @@ def _fields(draw: st.DrawFn) -> bytes:
     """A field of any name, often one that is looked at."""
     name = draw(
         st.sampled_from(
-            ["From", "To", "Subject", "Date", "Message-ID", "References", "In-Reply-To", "Received", "Return-Path", "Sender"]
-            + ["Reply-To", "Auto-Submitted", "X-Failed-Recipients", "List-Id", "Precedence", "X-Bouncepoll-Loop", "Cc"]
-            + ["Delivered-To", "X-Loop", "Authentication-Results", "MIME-Version", "X-Autoreply", "Disposition-Notification-To"]
-            + ["", " ", "Bad Name", "N\0", "From ", "é", "x" * 300]
+            [
+                "From",
+                "To",
+                "Subject",
+                "Date",
+                "Message-ID",
+                "References",
+                "In-Reply-To",
+                "Received",
+                "Return-Path",
+                "Sender",
+                "Reply-To",
+                "Auto-Submitted",
+                "X-Failed-Recipients",
+                "List-Id",
+                "Precedence",
+                "X-Bouncepoll-Loop",
+                "Cc",
+                "Delivered-To",
+                "X-Loop",
+                "Authentication-Results",
+                "MIME-Version",
+                "X-Autoreply",
+                "Disposition-Notification-To",
+                "",
+                " ",
+                "Bad Name",
+                "N\x00",
+                "From ",
+                "é",
+                "x" * 300,
+            ]
         )
     )
     colon = draw(st.sampled_from([": ", ":", " : ", "", ":\n "]))
@@ -118,7 +212,9 @@ def _leaf_bodies(draw: st.DrawFn) -> tuple[bytes, bytes]:
 
 @st.composite
 def _leaves(draw: st.DrawFn) -> bytes:
-    kind = draw(st.sampled_from(["text/plain", "text/html", "text/rfc822-headers", "application/octet-stream", "/", "", "text"]))
+    kind = draw(
+        st.sampled_from(["text/plain", "text/html", "text/rfc822-headers", "application/octet-stream", "/", "", "text"])
+    )
     encoding, body = draw(_leaf_bodies())
     charset = _octets(draw(_CHARSETS))
     more = draw(st.one_of(st.just(b""), _parameters()))
@@ -128,13 +224,39 @@ def _leaves(draw: st.DrawFn) -> bytes:
 
 
 _REPORT_FIELDS = st.sampled_from(
-    ["Reporting-MTA: dns; mx.example.net", "Final-Recipient: rfc822; a@example.com", "Final-Recipient: rfc822;", "Action: failed"]
-    + ["Original-Recipient: rfc822;b+2B@example.com", "Original-Recipient: utf-8; \\x{1F600}@example.com", "Action: expanded"]
-    + ["Status: 5.1.1", "Status: 9.9.9", "Status: 5.999.99999", "Action:\0", "Diagnostic-Code: smtp; 999 \xe9", "Status:"]
-    + ["Diagnostic-Code: X-Unix; 67", "Remote-MTA: dns; " + "a." * 200, "Will-Retry-Until: never", "", "", "no field", " folded"]
-    + ["Feedback-Type: abuse", "Feedback-Type: not-spam", "Original-Rcpt-To: <a@example.com>", "Original-Mail-From: <>"]
-    + ["Disposition: manual-action/MDN-sent-manually; displayed", "Disposition: automatic-action/; deleted/error", "Version: 1"]
-    + ["Original-Message-ID: <n1@example.org>", "Arrival-Date: 0", "Source-IP: 300.1.2.3", "Final-Recipient: x400; /c=de/s=x/"]
+    [
+        "Reporting-MTA: dns; mx.example.net",
+        "Final-Recipient: rfc822; a@example.com",
+        "Final-Recipient: rfc822;",
+        "Action: failed",
+        "Original-Recipient: rfc822;b+2B@example.com",
+        "Original-Recipient: utf-8; \\x{1F600}@example.com",
+        "Action: expanded",
+        "Status: 5.1.1",
+        "Status: 9.9.9",
+        "Status: 5.999.99999",
+        "Action:\x00",
+        "Diagnostic-Code: smtp; 999 é",
+        "Status:",
+        "Diagnostic-Code: X-Unix; 67",
+        "Remote-MTA: dns; " + "a." * 200,
+        "Will-Retry-Until: never",
+        "",
+        "",
+        "no field",
+        " folded",
+        "Feedback-Type: abuse",
+        "Feedback-Type: not-spam",
+        "Original-Rcpt-To: <a@example.com>",
+        "Original-Mail-From: <>",
+        "Disposition: manual-action/MDN-sent-manually; displayed",
+        "Disposition: automatic-action/; deleted/error",
+        "Version: 1",
+        "Original-Message-ID: <n1@example.org>",
+        "Arrival-Date: 0",
+        "Source-IP: 300.1.2.3",
+        "Final-Recipient: x400; /c=de/s=x/",
+    ]
 )
 
 
@@ -142,7 +264,12 @@ _REPORT_FIELDS = st.sampled_from(
 def _report_leaves(draw: st.DrawFn) -> bytes:
     kind = draw(
         st.sampled_from(
-            ["message/delivery-status", "message/feedback-report", "message/disposition-notification", "message/global-delivery-status"]
+            [
+                "message/delivery-status",
+                "message/feedback-report",
+                "message/disposition-notification",
+                "message/global-delivery-status",
+            ]
         )
     )
     encoding = draw(st.sampled_from(["7bit", "base64"]))
@@ -154,12 +281,33 @@ def _report_leaves(draw: st.DrawFn) -> bytes:
 
 def _json_values() -> st.SearchStrategy[object]:
     names = st.sampled_from(
-        ["notificationType", "bounce", "bounceType", "bouncedRecipients", "emailAddress", "mail", "destination", "complaint"]
-        + ["Type", "Message", "event", "eventType", "RecordType", "Email", "diagnosticCode", "status", "recipient"]
+        [
+            "notificationType",
+            "bounce",
+            "bounceType",
+            "bouncedRecipients",
+            "emailAddress",
+            "mail",
+            "destination",
+            "complaint",
+            "Type",
+            "Message",
+            "event",
+            "eventType",
+            "RecordType",
+            "Email",
+            "diagnosticCode",
+            "status",
+            "recipient",
+        ]
     )
-    plain = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), _WORDS, st.sampled_from(["Bounce", "Permanent"]))
+    plain = st.one_of(
+        st.none(), st.booleans(), st.integers(), st.floats(), _WORDS, st.sampled_from(["Bounce", "Permanent"])
+    )
     return st.recursive(
-        plain, lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(names, inner, max_size=6)), max_leaves=12
+        plain,
+        lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(names, inner, max_size=6)),
+        max_leaves=12,
     )
 
 
@@ -173,16 +321,20 @@ def _json_leaves(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def _multiparts(draw: st.DrawFn, inner: st.SearchStrategy[bytes]) -> bytes:
-    subtype = draw(st.sampled_from(["mixed", "report; report-type=delivery-status", "alternative", "digest", "report", "x"]))
+    subtype = draw(
+        st.sampled_from(["mixed", "report; report-type=delivery-status", "alternative", "digest", "report", "x"])
+    )
     boundary = draw(_BOUNDARIES)
     used = draw(st.one_of(st.just(boundary), st.just(boundary), _BOUNDARIES))
     parts = draw(st.lists(inner, max_size=4))
     delimiter = b"--" + used.encode() + draw(st.sampled_from([b"\n", b"\n", b" \n", b"\r\n", b"x\n", b"--\n"]))
-    closing = draw(st.sampled_from([b"--" + used.encode() + b"--\n", b"", b"--" + used.encode() + b"-", b"--" + used.encode()]))
+    closing = draw(
+        st.sampled_from([b"--" + used.encode() + b"--\n", b"", b"--" + used.encode() + b"-", b"--" + used.encode()])
+    )
     times = draw(st.sampled_from([1, 1, 1, 1, 70]))
     quote = draw(st.sampled_from(['"', '"', ""]))
     head = f"Content-Type: multipart/{subtype}; boundary={quote}{boundary}{quote}\n\n".encode()
-    return head + b"".join((delimiter + part + b"\n") * times for part in parts)[: MAX_OCTETS] + closing
+    return head + b"".join((delimiter + part + b"\n") * times for part in parts)[:MAX_OCTETS] + closing
 
 
 @st.composite
@@ -210,8 +362,12 @@ def structured_mails(draw: st.DrawFn) -> bytes:
 
 _PIECES = st.one_of(
     st.binary(min_size=1, max_size=4),
-    st.sampled_from([b"\n", b"\r", b"\r\n", b"\n\n", b"\0", b"--", b"=", b"=?", b"?=", b"<", b">", b'"', b"\x80", b"\xff"]),
-    st.sampled_from([b":", b";", b" ", b"\t", b"@", b"(", b"\\", b"\x1b$B", b"\xe2\x80\xae", b"\xed\xa0\x80", b"A" * 1100]),
+    st.sampled_from(
+        [b"\n", b"\r", b"\r\n", b"\n\n", b"\0", b"--", b"=", b"=?", b"?=", b"<", b">", b'"', b"\x80", b"\xff"]
+    ),
+    st.sampled_from(
+        [b":", b";", b" ", b"\t", b"@", b"(", b"\\", b"\x1b$B", b"\xe2\x80\xae", b"\xed\xa0\x80", b"A" * 1100]
+    ),
     st.builds(lambda number: sample_lines()[number % len(sample_lines())] + b"\n", st.integers(0, 1 << 16)),
     _values(),
 )
@@ -224,7 +380,9 @@ def mutated_samples(draw: st.DrawFn) -> bytes:
     for _ in range(draw(st.integers(1, 6))):
         at = draw(st.integers(0, len(octets)))
         end = min(len(octets), at + draw(st.sampled_from([1, 2, 10, 80, 1000])))
-        how = draw(st.sampled_from(["insert", "insert", "replace", "delete", "repeat", "splice", "cut", "line ends", "swap"]))
+        how = draw(
+            st.sampled_from(["insert", "insert", "replace", "delete", "repeat", "splice", "cut", "line ends", "swap"])
+        )
         if how == "insert":
             octets = octets[:at] + draw(_PIECES) + octets[at:]
         elif how == "replace":
@@ -248,4 +406,6 @@ def mutated_samples(draw: st.DrawFn) -> bytes:
 
 def mails() -> st.SearchStrategy[bytes]:
     """Return mails of both sorts, and now and then mere octets."""
-    return st.one_of(mutated_samples(), mutated_samples(), structured_mails(), structured_mails(), st.binary(max_size=200))
+    return st.one_of(
+        mutated_samples(), mutated_samples(), structured_mails(), structured_mails(), st.binary(max_size=200)
+    )

@@ -38,6 +38,10 @@ def test_a_mail_costs_little_and_twice_the_mail_about_twice(name: str) -> None:
 
 def test_all_these_mails_take_little_memory() -> None:
     answer = subprocess.run(
-        [sys.executable, "-m", "tests.fuzz.cost", "1" if LONG else "4"], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "tests.fuzz.cost", "1" if LONG else "4"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert 1024 < int(answer.stdout) <= MAX_MEMORY_OCTETS

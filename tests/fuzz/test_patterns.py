@@ -122,7 +122,9 @@ def test_each_pattern_is_found() -> None:
     assert {found.name for found in ALL if found.pattern is None} == set(ELSEWHERE)
     assert set(OF_OUR_OWN) <= names
     # Counted in the source, too: what is compiled while a module is imported, is found.
-    compiled = sum(len(re.findall(r"\b(?:re|linear)\.compile\(", path.read_text("utf-8"))) for path in ROOT.rglob("*.py"))
+    compiled = sum(
+        len(re.findall(r"\b(?:re|linear)\.compile\(", path.read_text("utf-8"))) for path in ROOT.rglob("*.py")
+    )
     assert len(names) >= compiled
 
 

@@ -17,7 +17,17 @@ from bouncepoll.ports import Entry
 from bouncepoll.resolve import FilterIndex
 from bouncepoll.store import open_store
 from bouncepoll.testing import FakeClock
-from tests.fuzz.properties import FILTER, NOW, analyser, check, check_line_ends, content, is_header_line, nothing_survived, raw
+from tests.fuzz.properties import (
+    FILTER,
+    NOW,
+    analyser,
+    check,
+    check_line_ends,
+    content,
+    is_header_line,
+    nothing_survived,
+    raw,
+)
 from tests.fuzz.strategies import mails, mutated_samples, structured_mails
 
 LONG = bool(os.environ.get("BOUNCEPOLL_RELIABILITY"))
@@ -42,7 +52,7 @@ def test_the_seed_is_shown() -> None:
 
 
 @seed(SEED)
-@examples(60, 8000)
+@examples(60, 4000)
 @given(mutated_samples())
 def test_samples_spoilt(octets: bytes) -> None:
     check(octets)
@@ -51,7 +61,7 @@ def test_samples_spoilt(octets: bytes) -> None:
 
 
 @seed(SEED)
-@examples(40, 6000)
+@examples(40, 3000)
 @given(structured_mails())
 def test_mails_made_wrong(octets: bytes) -> None:
     check(octets)
@@ -67,7 +77,7 @@ def _read(octets: bytes, reader: Reader) -> Message | None:
 
 
 @seed(SEED)
-@examples(30, 4000)
+@examples(30, 2000)
 @given(mails())
 def test_the_readers_agree_where_they_promise_to(octets: bytes) -> None:
     clear = _read(octets, clear_reader.read)
@@ -83,7 +93,7 @@ def test_the_readers_agree_where_they_promise_to(octets: bytes) -> None:
 
 
 @seed(SEED)
-@examples(2, 150)
+@examples(2, 60)
 @given(st.lists(mails(), min_size=10, max_size=25))
 def test_whatever_was_read_can_be_stored_and_shown(batch: list[bytes]) -> None:
     with tempfile.TemporaryDirectory() as folder:

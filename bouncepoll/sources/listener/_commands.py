@@ -9,7 +9,8 @@ MAX_PATH = 320
 # them is looked at by whoever knows the addresses; here it only must not break out of a header field or a log line.
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _ARGUMENT = re.compile(
-    rf'(?P<keyword>FROM|TO):[ ]*+(?:<(?P<path>(?:{_QUOTED}|[^"<> ])*)>|(?P<bare>[^"<> ]++))(?:[ ]++(?P<parameters>.*))?',
+    rf'(?P<keyword>FROM|TO):[ ]*+(?:<(?P<path>(?:{_QUOTED}|[^"<> ])*)>|(?P<bare>[^"<> ]++))'
+    r"(?:[ ]++(?P<parameters>.*))?",
     re.IGNORECASE,
 )
 # RFC 5321 appendix C: a source route is accepted and ignored; the mailbox is what follows the colon.
