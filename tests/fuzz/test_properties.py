@@ -28,7 +28,8 @@ from tests.fuzz.properties import (
     nothing_survived,
     raw,
 )
-from tests.fuzz.strategies import mails, mutated_samples, structured_mails
+from tests.fuzz.spoilt import mails, mutated_samples
+from tests.fuzz.strategies import structured_mails
 
 LONG = bool(os.environ.get("BOUNCEPOLL_RELIABILITY"))
 # Each long run is another one; its seed is shown, and given again it is the same run.
