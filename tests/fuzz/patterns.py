@@ -19,6 +19,7 @@ from bouncepoll.classify import linear
 
 ROOT = Path(bouncepoll.__file__).parent
 _SEARCHING = frozenset({"search", "finditer", "findall", "sub", "subn", "split"})
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _METHODS = _SEARCHING | {"match", "fullmatch"}
 _RE2 = linear.Pattern
 # One character of each sort; those a pattern names itself are added.
@@ -43,11 +44,16 @@ def modules() -> tuple[ModuleType, ...]:
     return tuple(importlib.import_module(module.name) for module in found if not module.name.endswith("__main__"))
 
 
+@functools.cache
+def _tree(module: ModuleType) -> ast.Module:
+    return ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
+
+
 def found_patterns() -> list[Found]:
     """Return each pattern of each module: its names', those in its tables, and those written where they are used."""
     found: dict[str, Found] = {}
     for module in modules():
-        tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
+        tree = _tree(module)
         used = _used(tree)
         for name, value in vars(module).items():
             if isinstance(value, type) and value.__module__ != module.__name__:
@@ -112,18 +118,19 @@ def local_patterns() -> set[str]:
     """Return the functions that compile a pattern when they are called, which no import shows."""
     found = set()
     for module in modules():
-        tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
-        for function in ast.walk(tree):
-            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-                for node in ast.walk(function):
-                    if (
-                        isinstance(node, ast.Attribute)
-                        and node.attr == "compile"
-                        and isinstance(node.value, ast.Name)
-                        and node.value.id in {"re", "re2", "linear"}
-                    ):
-                        found.add(f"{module.__name__}.{getattr(function, 'name', 'lambda')}")
+        if "compile(" in Path(str(module.__file__)).read_text(encoding="utf-8"):
+            functions = (node for node in ast.walk(_tree(module)) if isinstance(node, _FUNCTIONS))
+            found |= {
+                f"{module.__name__}.{getattr(function, 'name', 'lambda')}"
+                for function in functions
+                if any(_is_compile(node) for node in ast.walk(function))
+            }
     return found
+
+
+def _is_compile(node: ast.AST) -> bool:
+    is_named = isinstance(node, ast.Attribute) and node.attr == "compile" and isinstance(node.value, ast.Name)
+    return is_named and node.value.id in {"re", "re2", "linear"}  # type: ignore[attr-defined]  # a Name, as seen above
 
 
 class Pumped(NamedTuple):

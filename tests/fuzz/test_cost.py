@@ -38,7 +38,7 @@ def test_a_mail_costs_little_and_twice_the_mail_about_twice(name: str) -> None:
 
 def test_all_these_mails_take_little_memory() -> None:
     answer = subprocess.run(
-        [sys.executable, "-m", "tests.fuzz.cost", "1" if LONG else "4"],
+        [sys.executable, "-m", "tests.fuzz.cost", "1" if LONG else "8"],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -19,8 +19,8 @@ from tests.fuzz.patterns import Found, Pumped, found_patterns, local_patterns, w
 
 LONG = bool(os.environ.get("BOUNCEPOLL_RELIABILITY"))
 # Characters of a text that shows whether a pattern is suspicious: quadratic, it takes many times as long as linear.
-SIZE = 8000 if LONG else 2500
-SUSPICIOUS_S = 0.001
+SIZE = 8000 if LONG else 2000
+SUSPICIOUS_S = 0.0008
 # An exponential pattern would not end on such a text: here it takes seconds, where any other takes microseconds.
 SHORT = (16, 20, 24, 28, 32)
 EXPONENTIAL_S = 0.02
