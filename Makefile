@@ -20,7 +20,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check $(CHECKED)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/bandit --quiet --severity-level medium --recursive bouncepoll migrations
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive bouncepoll migrations
 	$(BIN)/bouncepoll rules check
 	$(BIN)/python docs/generate.py --check
 

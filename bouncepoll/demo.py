@@ -131,6 +131,9 @@ def _left_by_a_demo(folder: Path, names: set[str]) -> bool:
 
 def _write_config(folder: Path, password: str, imap_port: int, smtp_port: int) -> Path:
     config = folder / "config.toml"
+    # It holds the password of the demo's mailbox, and 'serve' refuses one that others may read.
+    config.touch(0o600)
+    config.chmod(0o600)
     config.write_text(
         f"""\
 {_MARK}; its servers are gone, the database is left to look at.
@@ -185,7 +188,9 @@ def _deliver(port: int, ca_file: Path, password: str, mails: list[Path]) -> dict
     """Put mails into the mailbox; return their names by UID."""
     names = {}
     with imaplib.IMAP4("localhost", port, timeout=_START_TIMEOUT_S) as imap:
-        imap.starttls(ssl.create_default_context(cafile=str(ca_file)))
+        context = ssl.create_default_context(cafile=str(ca_file))
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        imap.starttls(context)
         imap.login("news", password)
         for mail in mails:
             _status, answer = imap.append("INBOX", "", "", mail.read_bytes())

@@ -3,6 +3,7 @@
 Each source, backend and publisher defines its own ``Options``; ``settings`` puts them together.
 """
 
+import io
 import os
 import re
 import stat
@@ -20,6 +21,9 @@ _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB)?", re.IGNORECASE)
 _OCTETS = {"b": 1, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
 _COMMAND_TIMEOUT_S = 30.0
 _MAX_SECRET_OCTETS = 64 * 1024
+_OPEN = 0o077
+# QUIRK: systemd lets the service read a credential by an ACL, whose mask shows as the group's right to read (0440).
+_OPEN_CREDENTIAL = 0o037
 
 
 def _seconds(value: Any) -> Any:
@@ -106,17 +110,15 @@ def read_secret_text(path: Path) -> str:
     """Return all of a secret file, for those that hold more than a line (keys).
 
     Raises:
-        ConfigurationError: it cannot be read, is too large, or others may read it.
+        ConfigurationError: it cannot be read, is too large, or others may read or change it.
     """
     try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            if mode & 0o077:
-                raise ConfigurationError(
-                    f"{path}: others may read this secret (mode {mode:04o}); run 'chmod 600 {path}'"
-                )
-            octets = file.read(_MAX_SECRET_OCTETS + 1)
-    except OSError as exc:
+        with io.FileIO(path, opener=_at_once) as file:
+            exposed = exposure(path, os.fstat(file.fileno()))
+            if exposed is not None:
+                raise ConfigurationError(f"{path}: {exposed}")
+            octets = file.read(_MAX_SECRET_OCTETS + 1) or b""
+    except (OSError, ValueError) as exc:
         raise ConfigurationError(f"{path}: this secret file cannot be read: {exc}") from exc
     if len(octets) > _MAX_SECRET_OCTETS:
         raise ConfigurationError(f"{path}: this secret file is larger than {_MAX_SECRET_OCTETS} octets")
@@ -124,6 +126,35 @@ def read_secret_text(path: Path) -> str:
         return octets.decode()
     except UnicodeDecodeError as exc:
         raise ConfigurationError(f"{path}: this secret file cannot be read: it is not UTF-8") from exc
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open a file without waiting for whoever writes into a pipe of that name."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def exposure(path: Path, status: os.stat_result) -> str | None:
+    """Return why a secret is not safe in a file, and what mends that; None when only this user and root have it.
+
+    ``status`` is that of the open file, or what a symbolic link leads to: the link itself protects nothing.
+    """
+    mode = stat.S_IMODE(status.st_mode)
+    if not stat.S_ISREG(status.st_mode):
+        return "this secret is in no regular file; write it into one, mode 0600"
+    if status.st_uid not in {0, os.geteuid()}:
+        return (
+            f"this secret belongs to another user (uid {status.st_uid}), who may change it; "
+            f"run 'chown {os.geteuid()} {path}'"
+        )
+    if mode & (_OPEN_CREDENTIAL if _is_credential(path) else _OPEN):
+        return f"others may read this secret (mode {mode:04o}); run 'chmod 600 {path}'"
+    return None
+
+
+def _is_credential(path: Path) -> bool:
+    """Whether systemd (or a container platform) put the file where only this service comes."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    return bool(folder) and path.absolute().is_relative_to(Path(folder or "/").absolute())
 
 
 def run_secret_command(command: tuple[str, ...], key: str = "password_command") -> str:

@@ -23,6 +23,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
 from bouncepoll.bootstrap import Application
+from bouncepoll.bootstrap._notify import Notifier
 from bouncepoll.bootstrap._watching import Watching
 from bouncepoll.ports import Clock, Watcher
 
@@ -64,7 +65,8 @@ class Service:
     """Runs an application until it is told to stop; ``mailboxes`` are the names of those to poll.
 
     ``listen`` makes what takes mails beside that, of a function to be called when there is something new to forward.
-    ``watch`` gives what waits for new mails in a mailbox, None for one that is polled only.
+    ``watch`` gives what waits for new mails in a mailbox, None for one that is polled only. ``notifier`` tells the
+    service manager.
     """
 
     def __init__(
@@ -73,7 +75,9 @@ class Service:
         mailboxes: Sequence[str],
         listen: Callable[[Callable[[], None]], Listening] | None = None,
         watch: Callable[[str], Watcher | None] = lambda _name: None,
+        notifier: Notifier | None = None,
     ) -> None:
+        self._notifier = notifier or Notifier()
         self._application = application
         self._drain_asked = threading.Event()
         self._listener = None if listen is None else listen(self._ask_for_drain)
@@ -84,7 +88,11 @@ class Service:
         self._watching = Watching(watch, self._mailboxes, self._wake, self._stop)
         self._scheduler = BackgroundScheduler(
             timezone="UTC",
-            executors={"default": ThreadPoolExecutor(min(len(mailboxes) + 3, _MAX_THREADS))},
+            # Signs of life have a thread of their own: they must not wait for mail servers that do not answer.
+            executors={
+                "default": ThreadPoolExecutor(min(len(mailboxes) + 3, _MAX_THREADS)),
+                "watchdog": ThreadPoolExecutor(1),
+            },
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
 
@@ -105,7 +113,9 @@ class Service:
             self._scheduler.start()
             self._watching.start()
             log.info("service_started", mailboxes=list(self._mailboxes))
+            self._notifier.ready(f"polls {len(self._mailboxes)} mailboxes")
             self._stop.wait()
+            self._notifier.stopping()
             log.info("service_stopping", running=self._busy.count)
             self._scheduler.pause()
             self._scheduler.shutdown(wait=False)
@@ -131,6 +141,10 @@ class Service:
             self._polls.rest(name, due)
             # Two, for one that ends just now counts as running: the next one must not be skipped for it.
             self._add(f"poll:{name}", partial(self._poll, name), every_s, due, max_instances=2)
+        if (watchdog_s := self._notifier.watchdog_s) is not None:
+            # By the scheduler: one that stands still gives no sign, and the manager starts the service anew.
+            trigger = IntervalTrigger(seconds=watchdog_s / 3, timezone="UTC")
+            self._scheduler.add_job(self._notifier.alive, trigger, id="watchdog", executor="watchdog")
         self._add("outbox", self._drain, self._application.drain_interval_s, now)
         self._add("retention", self._retain, _RETENTION_EVERY_S, now + timedelta(seconds=_RETENTION_EVERY_S / 60))
         if self._listener is not None:

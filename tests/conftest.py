@@ -20,6 +20,14 @@ settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")
 
 
+@pytest.fixture(autouse=True)
+def _private_files() -> Iterator[None]:
+    """What a test writes is its own alone: the program refuses secrets that others may read."""
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
 @pytest.fixture(scope="session")
 def authority() -> trustme.CA:
     """Return a certificate authority of the tests' own."""

@@ -19,6 +19,7 @@ from bouncepoll.auth._urls import checked_url
 from bouncepoll.auth.errors import TokenEndpointUnavailable
 from bouncepoll.errors import ConfigurationError
 from bouncepoll.ports import Clock
+from bouncepoll.probing.old_tls import TOO_OLD, speaks_old_tls
 
 _TIMEOUT_S = 15.0
 _MAX_ANSWER_OCTETS = 1024 * 1024
@@ -159,6 +160,8 @@ def _why(exc: Exception) -> str:
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"its certificate is not trusted ({cause.verify_message}); check the address and ca_file"
+        if speaks_old_tls(cause):
+            return TOO_OLD
         cause = cause.__cause__ or cause.__context__
     if isinstance(exc, UnicodeDecodeError):
         return "its answer is not UTF-8"

@@ -1,6 +1,7 @@
 """The right to be the only process."""
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,8 @@ def locked(path: Path) -> Iterator[None]:
         ConfigurationError: the file cannot be written.
     """
     try:
-        file = path.open("w")
+        # What a link of that name leads to is not touched.
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), "r+")
     except OSError as exc:
         raise ConfigurationError(f"{path}: the lock file cannot be written: {exc}; check the folder's owner") from exc
     with file:

@@ -70,7 +70,12 @@ class Pattern:
 
     def search(self, text: str, at: int = 0) -> Match | None:
         """Return the first match from ``at`` on."""
-        return self._first(_UNANCHORED, text, at)
+        octets = text.encode()
+        end = len(octets)
+        if end != len(text):
+            return self._first(_UNANCHORED, text, at)
+        spans = self._match(_UNANCHORED, octets, at, end)
+        return Match(text, spans, self._names) if spans[0][0] >= 0 else None
 
     def match(self, text: str, at: int = 0) -> Match | None:
         """Return the match that begins at ``at``."""

@@ -5,6 +5,9 @@ import sys
 
 import structlog
 
+#: Of a value no more is logged: a server or a mail may say megabytes.
+_MAX_CHARACTERS = 16_000
+
 
 def configure(level: str = "info", style: str = "auto") -> None:
     """Set up logging to standard error: ``style`` is ``auto`` (colours on a terminal), ``json`` or ``console``."""
@@ -31,7 +34,9 @@ def configure(level: str = "info", style: str = "auto") -> None:
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=False,
     )
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Lines("%(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     # APScheduler tells every skipped run at WARNING; the scheduler's own listener says it once, with fields.
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
 
@@ -41,7 +46,24 @@ def _escape_controls(
 ) -> structlog.typing.EventDict:
     """Text from outside must not be able to write to the terminal or to fake a log line."""
     for key, value in event.items():
-        if isinstance(value, str) and not value.isprintable():
-            lines = value.split("\n") if key == "exception" else [value]
-            event[key] = "\n".join(line.encode("unicode_escape").decode() for line in lines)
+        if not isinstance(value, str):
+            continue
+        if len(value) > _MAX_CHARACTERS:
+            value = f"{value[:_MAX_CHARACTERS]}… ({len(value) - _MAX_CHARACTERS} characters more)"  # noqa: PLW2901
+        lines = value.split("\n") if key == "exception" else [value]
+        # Indented, so that no text within a traceback can fake a line of the log.
+        event[key] = "\n    ".join(map(_escaped, lines))
     return event
+
+
+class _Lines(logging.Formatter):
+    """What libraries log: one line, and of a traceback the others indented, so that no text can fake a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record, escaped and bounded."""
+        text = super().format(record)[:_MAX_CHARACTERS]
+        return "\n    ".join(map(_escaped, text.split("\n")))
+
+
+def _escaped(text: str) -> str:
+    return text if text.isprintable() else text.encode("unicode_escape").decode()

@@ -29,13 +29,14 @@ _MORE_CONTROLS = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 def console() -> Console:
     """Return a console on standard output; wide where no terminal says how wide it is."""
-    found = Console(highlight=False, soft_wrap=True)
-    return found if found.is_terminal else Console(highlight=False, soft_wrap=True, width=_PIPE_WIDTH)
+    # Emoji codes stay what they are: an address or a diagnostic may hold ":x:".
+    found = Console(highlight=False, soft_wrap=True, emoji=False)
+    return found if found.is_terminal else Console(highlight=False, soft_wrap=True, emoji=False, width=_PIPE_WIDTH)
 
 
 def say(text: str) -> None:
     """Print one line of text, whatever it holds."""
-    console().print(printable(text))
+    console().print(printable(" ".join(text.splitlines())))
 
 
 def harmless(text: str) -> str:

@@ -86,16 +86,25 @@ def rules_list(context: typer.Context, extra: ExtraOption = None, as_json: JsonO
 
 
 @db.command("upgrade")
-def db_upgrade(context: typer.Context) -> None:
+def db_upgrade(
+    context: typer.Context,
+    backup: Annotated[
+        bool, typer.Option("--backup/--no-backup", help="Copy a SQLite file first, to FILE.bak-VERSION beside it.")
+    ] = True,
+) -> None:
     """Bring the database's schema up to date; needed on PostgreSQL, done by itself on SQLite."""
     url = state_of(context).settings.database.url
-    schema.upgrade(url)
-    say(f"the schema is up to date: {schema.status(url).current}")
+    copied = schema.upgrade(url, backup=backup)
+    if copied is not None:
+        say(f"{copied}: the database as it was, for a way back to the program before; delete it when all is well")
+    status = schema.status(url)
+    newer = f"; it is newer than this program, which needs {status.head}" if status.is_newer else ""
+    say(f"the schema is up to date: {status.current}{newer}")
 
 
 @db.command("status")
 def db_status(context: typer.Context, as_json: JsonOption = False) -> None:
-    """Show the schema's version; exit 1 when it is not the one this program needs."""
+    """Show the schema's version; exit 1 when this program cannot use it."""
     status = schema.status(state_of(context).settings.database.url)
     fields = {"current": status.current, "needed": status.head, "up_to_date": status.up_to_date}
     if as_json:
@@ -122,7 +131,7 @@ def config_check(context: typer.Context, as_json: JsonOption = False) -> None:
     """Read the configuration and show what it comes to, secrets masked; exit 2 when it is wrong, one line a fault."""
     settings = state_of(context).settings
     faults = check_rules(load_rules(settings.rules.extra_file)) if settings.rules.extra_file else []
-    faults += settings.missing_files()
+    faults += [*settings.missing_files(), *settings.exposed]
     if faults:
         raise ConfigurationError(*faults)
     if as_json:

@@ -2,6 +2,7 @@
 
 import io
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
 
@@ -25,7 +26,7 @@ from bouncepoll.cli import (
     reprocessing,
     running,
 )
-from bouncepoll.cli._output import printable
+from bouncepoll.cli._output import harmless, printable
 from bouncepoll.cli._state import State
 from bouncepoll.errors import BouncepollError, ConfigurationError, UsageError
 
@@ -102,10 +103,15 @@ def run() -> None:
         # The reader (head, less) went away: there is no one left to tell.
         sys.stderr.close()
         sys.exit(1)
+    except Exception as exc:  # noqa: BLE001 - a mistake of ours; what it says may come from a mail.
+        for line in traceback.format_exception(exc):
+            sys.stderr.write(harmless(line))
+        sys.exit(1)
 
 
 def _fail(exc: BouncepollError, status: int) -> None:
-    screen = Console(stderr=True, highlight=False, soft_wrap=True)
-    for line in str(exc).splitlines() or [type(exc).__name__]:
+    screen = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+    # Faults are parted by LF alone: what else may end a line came with a name from outside.
+    for line in (str(exc) or type(exc).__name__).split("\n"):
         screen.print(f"[bold red]error:[/] {printable(line)}")
     sys.exit(status)

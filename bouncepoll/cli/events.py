@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from bouncepoll.bootstrap import Application
-from bouncepoll.cli._output import JsonOption, plain, print_json, print_table
+from bouncepoll.cli._output import JsonOption, harmless, plain, print_json, print_table
 from bouncepoll.cli._state import state_of
 from bouncepoll.model.verdict import Kind
 
@@ -23,6 +23,9 @@ class ExportFormat(StrEnum):
     JSONL = "jsonl"
     CSV = "csv"
 
+
+_FORMULA = frozenset("=+-@\uff1d\uff0b\uff0d\uff20")
+_SKIPPED = frozenset("\t\r\n")
 
 RecipientOption = Annotated[str | None, typer.Option("--recipient", help="Only this address.", show_default=False)]
 KindOption = Annotated[Kind | None, typer.Option("--kind", help="Only this kind.", show_default=False)]
@@ -98,8 +101,14 @@ def _all(application: Application, criteria: dict[str, Any]) -> Iterator[Any]:
 
 
 def _cell(value: object) -> object:
-    """A spreadsheet takes a text that starts like a formula for one; a quote keeps it a text."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"} else value
+    """A spreadsheet takes a text that starts like a formula for one; a quote keeps it a text.
+
+    It looks behind white space, and some take the wide forms of the signs for the signs.
+    """
+    if not isinstance(value, str):
+        return value
+    text = harmless(value)
+    return f"'{text}" if text[:1] in _SKIPPED or text.lstrip()[:1] in _FORMULA else text
 
 
 def _criteria(

@@ -11,6 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from bouncepoll.bootstrap import Application, PollOutcome
 from bouncepoll.bootstrap._listener import ListenerDesk
+from bouncepoll.bootstrap._notify import Notifier
+from bouncepoll.bootstrap._process import hardened, keep_private
 from bouncepoll.bootstrap._watching import watcher_of
 from bouncepoll.cli import _logs
 from bouncepoll.cli._output import JsonOption, console, print_json, print_table, say
@@ -30,7 +32,8 @@ def serve(context: typer.Context) -> None:
     """Poll all mailboxes, listen for mails, and drain the outbox until SIGTERM; logs go to standard error."""
     state = state_of(context)
     _configure_logs(state)
-    with state.application() as application, application.exclusive():
+    with hardened(state.settings.exposed), state.application() as application, application.exclusive():
+        keep_private(application.store.file)
         listening = state.settings.listener.is_on
         if not application.mailboxes and not listening:
             raise ConfigurationError(NO_MAILBOX)
@@ -51,7 +54,8 @@ def poll(
     """Poll mailboxes, store what is there, and forward what is due; exit 1 when a mailbox failed."""
     state = state_of(context)
     _configure_logs(state)
-    with state.application() as application, application.exclusive():
+    with hardened(state.settings.exposed), state.application() as application, application.exclusive():
+        keep_private(application.store.file)
         names = list(dict.fromkeys(mailbox or sorted(application.mailboxes)))
         if not names:
             raise ConfigurationError(NO_MAILBOX)
@@ -97,7 +101,8 @@ def demo(
 
 def _run(application: Application, mailboxes: list[str], *, listen: bool = False) -> None:
     listener = partial(ListenerDesk, application) if listen else None
-    if not Service(application, mailboxes, listener, partial(watcher_of, application)).run():
+    notifier = Notifier.of_environment()
+    if not Service(application, mailboxes, listener, partial(watcher_of, application), notifier).run():
         # A thread waits for a server that does not answer; what it had is not committed, so nothing is lost.
         sys.stderr.flush()
         os._exit(0)

@@ -16,6 +16,7 @@ from bouncepoll.errors import DeliveryDeferred, DeliveryFailed
 from bouncepoll.model.delivery import DeliveryResult, Outgoing
 from bouncepoll.model.status import EnhancedStatus, SmtpReply
 from bouncepoll.ports import TokenSource
+from bouncepoll.probing.old_tls import TOO_OLD, speaks_old_tls
 
 _FAILURES = (OSError, smtplib.SMTPException, ValueError, UnicodeError)
 _NOT_CONNECTED = SmtpReply(451, "the connection broke before the next hop answered", EnhancedStatus(4, 4, 2))
@@ -225,6 +226,8 @@ def why(options: ConnectionOptions, exc: BaseException) -> str:  # noqa: PLR0911
     match exc:
         case ssl.SSLCertVerificationError():
             return f"its certificate is not trusted ({exc.verify_message}); check host and ca_file"
+        case ssl.SSLError() if speaks_old_tls(exc):
+            return TOO_OLD
         case ssl.SSLError():
             return f"TLS failed ({exc.reason or type(exc).__name__}); check port and security ({options.security!r})"
         case socket.gaierror():

@@ -5,6 +5,7 @@ import re
 import socket
 import stat
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -14,8 +15,10 @@ from bouncepoll.classify import check_rules, load_rules
 from bouncepoll.errors import BouncepollError
 from bouncepoll.model.credential import Expiry
 from bouncepoll.model.probe import Probe, fail, ok, skipped, warn
+from bouncepoll.options import exposure
 from bouncepoll.probing.certificate import shown_in
 from bouncepoll.settings import Settings
+from bouncepoll.settings.exposure import secret_files
 from bouncepoll.sources.listener import Endpoint
 
 _WARNING_TIME = timedelta(days=14)
@@ -23,7 +26,6 @@ _CONNECT_TIMEOUT_S = 3.0
 _MAX_FAULTS = 10
 # The listener names no program in its greeting, as all others do.
 _OWN_GREETING = re.compile(r"220 \S+ (ESMTP|LMTP)")
-_SECRET_WORDS = ("password", "secret", "key")
 
 
 def check_files(settings: Settings, config: Path | None) -> Iterator[Probe]:
@@ -38,9 +40,10 @@ def check_files(settings: Settings, config: Path | None) -> Iterator[Probe]:
         yield fail("files", found, mend)
     secret = list(_secret_files(settings))
     for key, path in secret:
-        mode = _mode(path)
-        if mode is not None and mode & 0o077:
-            yield fail("secrets", f"{key}: {path}: others may read it (mode {mode:04o})", f"run: chmod 600 {path}")
+        with suppress(OSError):
+            found, _, mend = (exposure(path, path.stat()) or "").partition("; ")
+            if found:
+                yield fail("secrets", f"{key}: {path}: {found}", mend.replace("run '", "run: ").rstrip("'"))
     if not faults:
         yield ok("files", f"every file that is named can be read; {len(secret)} of them hold secrets")
 
@@ -52,8 +55,8 @@ def _configuration(settings: Settings, config: Path) -> Probe:
     if mode & 0o022:
         return fail("configuration", f"{config}: others may write it (mode {mode:04o})", f"run: chmod go-w {config}")
     inline = _written_in(config, settings)
-    if inline and mode & 0o077:
-        return warn(
+    if inline and exposure(config, config.stat()) is not None:
+        return fail(
             "configuration",
             f"{config} holds secrets ({', '.join(inline[:3])}), and others may read it (mode {mode:04o})",
             f"run: chmod 600 {config}; or put the secrets into files of their own (password_file)",
@@ -80,14 +83,7 @@ def _stands_in(value: Any, text: str) -> bool:
 
 
 def _secret_files(settings: Settings) -> Iterator[tuple[str, Path]]:
-    for key, value in _leaves(settings.model_dump(by_alias=True)):
-        name = key.rpartition(".")[2]
-        if (
-            isinstance(value, Path)
-            and name.endswith("_file")
-            and any(word in name for word in ("password", "secret", "key"))
-        ):
-            yield key, value
+    yield from secret_files(settings.model_dump(by_alias=True))
     folder = settings.secrets_dir
     if folder is not None and folder.is_dir():
         yield from (("secrets_dir", path) for path in sorted(folder.iterdir())[:1000] if path.is_file())

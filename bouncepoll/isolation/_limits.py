@@ -5,6 +5,10 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
+log = structlog.get_logger()
+
 #: The exit status of a worker whose mail asked for more memory than there is.
 OUT_OF_MEMORY = 71
 
@@ -26,11 +30,12 @@ def bound_memory(octets: int) -> None:
     """
     try:
         pages = int(_STATM.read_text("ascii").split()[0])
-    except OSError:
-        return
-    wanted = pages * resource.getpagesize() + octets
-    _soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+        wanted = pages * resource.getpagesize() + octets
+        _soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+    except (OSError, ValueError) as exc:
+        # No /proc (another system), or a sandbox that forbids to ask; it bounds the whole service then.
+        log.info("analysis_memory_unbounded", error=str(exc))
 
 
 def bound_cpu(seconds: float) -> None:

@@ -62,14 +62,15 @@ class Failed:
 
 
 _DATACLASSES = (
-    *(Request, Digest, Answer, Failed, RawMessage, MessageRef, Envelope, BounceFilter, Route, RecipientReport),
-    *(EnhancedStatus, SmtpReply, Evidence, Absence, Finding, Verdict, Judged),
+    *(Request, Digest, Answer, Failed, RawMessage, MessageRef, Envelope, BounceFilter, Route, EnhancedStatus),
+    *(Absence, Judged),
 )
 _KNOWN = {
     (known.__module__, known.__qualname__): known
     for known in (
         *_DATACLASSES,
-        *(Header, Unprocessed, Action, ForwardMode, Kind, Permanence, Reason, Severity),
+        *(Header, Unprocessed, RecipientReport, SmtpReply, Evidence, Finding, Verdict),
+        *(Action, ForwardMode, Kind, Permanence, Reason, Severity),
         *(frozenset, date, datetime, timedelta, timezone),
     )
 }

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 _ENHANCED = re.compile(r"(?<![\d.])([245])\.(\d{1,3})\.(\d{1,3})(?![\d.]*\d)")
 
@@ -39,8 +40,7 @@ class EnhancedStatus:
         return f"{self.class_digit}.{self.subject}.{self.detail}"
 
 
-@dataclass(frozen=True, slots=True)
-class SmtpReply:
+class SmtpReply(NamedTuple):
     """A reply of an SMTP or LMTP server (RFC 5321 section 4.2); ``text`` has its lines joined by single spaces."""
 
     code: int

@@ -70,6 +70,7 @@ def _tls(way: Way, sock: socket.socket, now: float) -> Probe:
 def _unverified(way: Way) -> Shown | None:
     """Return the certificate the server shows, whatever it is; nothing is sent over this connection."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     with suppress(OSError, ValueError, _NoUpgrade), way.dial() as sock:

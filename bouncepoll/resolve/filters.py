@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
@@ -14,6 +15,7 @@ from bouncepoll.model.verdict import Kind
 _KEYS = ("name", "filter_address", "forward_to", "forward_kinds", "forward_mode", "description", "enabled")
 _MAX_FILTERS = 100_000
 _MAX_FAULTS = 50
+_INVISIBLE = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 
 
 def export_toml(filters: Iterable[BounceFilter]) -> str:
@@ -73,7 +75,8 @@ def _table(bounce_filter: BounceFilter) -> str:
 def _text(value: str) -> str:
     # A JSON string is a TOML basic string, but for DEL, which TOML wants escaped too, and lone surrogates it refuses.
     clean = value.encode("utf-8", "replace").decode()
-    return json.dumps(clean, ensure_ascii=False).replace("\x7f", "\\u007f")
+    # What a terminal or an editor would act on is escaped as well.
+    return _INVISIBLE.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(clean, ensure_ascii=False))
 
 
 def _filter(table: Mapping[str, Any], number: int, faults: list[str]) -> BounceFilter:

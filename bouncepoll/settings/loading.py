@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from bouncepoll.errors import ConfigurationError
+from bouncepoll.settings.exposure import exposed, inline_secrets
 from bouncepoll.settings.faults import contradictions, faults_of
 from bouncepoll.settings.layers import (
     COMMAND_LINE,
@@ -38,7 +39,9 @@ def load(config: Path | None, *, env: Mapping[str, str], cwd: Path, overrides: S
         layers.merge(read_toml(file), str(file))
     from_env = list(variables(env, _known(root)))
     from_command_line = list(assignments(overrides))
-    for folder in _secret_folders(layers, [*from_env, *from_command_line], env):
+    inline = [] if file is None else inline_secrets(layers, str(file))
+    folders = _secret_folders(layers, [*from_env, *from_command_line], env)
+    for folder in folders:
         for path, value, origin in secret_files(folder):
             layers.set(path, value, origin)
     for path, value, origin in from_env:
@@ -54,6 +57,7 @@ def load(config: Path | None, *, env: Mapping[str, str], cwd: Path, overrides: S
     found = contradictions(settings, layers)
     if found:
         raise ConfigurationError(*found)
+    settings._exposed = tuple(exposed(settings.model_dump(by_alias=True), file, inline, folders))
     return settings
 
 

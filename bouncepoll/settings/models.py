@@ -244,6 +244,7 @@ class Settings(BaseSettings):
     analysis: AnalysisSettings = Field(default_factory=AnalysisSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
     log: LogSettings = Field(default_factory=LogSettings)
+    _exposed: tuple[str, ...] = ()
 
     @classmethod
     def settings_customise_sources(
@@ -266,6 +267,11 @@ class Settings(BaseSettings):
     def presets(self) -> Mapping[str, Preset]:
         """The mail providers a mailbox may name, one's own first."""
         return known(self.providers)
+
+    @property
+    def exposed(self) -> tuple[str, ...]:
+        """One line for each file with secrets that others could read or change when the settings were read."""
+        return self._exposed
 
     def missing_files(self) -> list[str]:
         """Return one line for each file that a key names and that cannot be read now, disabled mailboxes left out."""

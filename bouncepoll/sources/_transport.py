@@ -6,6 +6,7 @@ import ssl
 from pathlib import Path
 
 from bouncepoll.errors import ConfigurationError, SourceUnavailable
+from bouncepoll.probing.old_tls import TOO_OLD, speaks_old_tls
 from bouncepoll.sources import _throttle
 from bouncepoll.sources._options import MailboxOptions
 from bouncepoll.sources._proxy import ProxyFailed
@@ -148,6 +149,8 @@ def broken(options: MailboxOptions, exc: BaseException) -> Dropped:
 def _why(options: MailboxOptions, exc: BaseException) -> str:
     if isinstance(exc, ssl.SSLCertVerificationError):
         return _why_not_trusted(exc)
+    if speaks_old_tls(exc):
+        return TOO_OLD
     match exc:
         case ProxyFailed():
             found, check = str(exc.strerror), "proxy"

@@ -34,12 +34,21 @@ def back_up(url: str, target: Path, *, replace: bool = False) -> int:
         raise UsageError(f"{address.file}: there is no database yet; nothing to copy")
     if target.exists() and target.samefile(address.file):
         raise UsageError(f"{target}: is the database itself; name another file")
+    return copy_to(address.file, target)
+
+
+def copy_to(file: Path, target: Path) -> int:
+    """Copy a SQLite database that may be in use to ``target``, whatever had that name; return the size in octets.
+
+    Raises:
+        StoreUnavailable: it cannot be read, or the copy not be written.
+    """
     draft = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         # Made before SQLite opens it: it holds people's mail.
         os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         try:
-            _copy(address.file, draft)
+            _copy(file, draft)
             draft.replace(target)
             _make_durable(target.parent)
         finally:

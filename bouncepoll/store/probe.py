@@ -86,6 +86,9 @@ def _new_file(file: Path) -> Iterator[Probe]:
 
 def _schema(database: Database, status: SchemaStatus) -> Probe:
     current, needed, up_to_date = status
+    if status.is_newer:
+        found = f"version {current}, made by a newer bouncepoll; this one needs {needed}, and may use it"
+        return warn("schema", found, "install the newer bouncepoll here too")
     if up_to_date:
         return ok("schema", f"version {current}, the one this program needs")
     found = f"version {current}" if current else "there is no schema yet"

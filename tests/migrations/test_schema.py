@@ -1,7 +1,5 @@
 """The migrated schema is the one ``tables.py`` describes; versions are told apart; an upgrade happens whole or not."""
 
-import shutil
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,20 +15,8 @@ from bouncepoll.store import open_store, schema
 from bouncepoll.store.database import Database
 from bouncepoll.store.tables import metadata
 from bouncepoll.testing import FakeClock
-from tests.contracts.storing import DATABASES
+from tests.migrations.conftest import NewUrl, NextVersion
 from tests.servers.postgresql import PostgreSQL
-
-NewUrl = Callable[[], str]
-
-
-@pytest.fixture(params=DATABASES)
-def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> NewUrl:
-    """Return a function that gives the URL of an empty database."""
-    if request.param == "sqlite":
-        numbers = iter(range(100))
-        return lambda: f"sqlite:///{tmp_path / f'{next(numbers)}.db'}"
-    server: PostgreSQL = request.getfixturevalue("postgresql")
-    return server.new_database
 
 
 def _described(connection: Connection) -> dict[str, Any]:
@@ -176,71 +162,52 @@ def test_the_tables_of_another_program_are_left_alone(new_url: NewUrl) -> None:
     assert _tables(url) == {"events"}
 
 
-def test_a_newer_schema_is_refused(new_url: NewUrl) -> None:
+@pytest.mark.parametrize("readable_from", ["0999", None])
+def test_a_newer_schema_that_is_not_for_this_program_is_refused(new_url: NewUrl, readable_from: str | None) -> None:
     url = new_url()
     schema.upgrade(url)
-    _set_version(url, "0999")
+    _set_version(url, "0999", readable_from)
     for refused in (lambda: open_store(url, clock=FakeClock()), lambda: schema.upgrade(url)):
         with pytest.raises(ConfigurationError, match=r"version 0999, made by a newer bouncepoll.*install the newer"):
             refused()
     assert schema.status(url) == ("0999", schema.HEAD, False)
+    assert not schema.status(url).is_newer
 
 
-def _set_version(url: str, version: str) -> None:
+def _set_version(url: str, version: str, readable_from: str | None) -> None:
     engine = create_engine(url)
     with engine.begin() as connection:
-        connection.execute(text("UPDATE schema_version SET version_num = :version"), {"version": version})
+        connection.execute(
+            text("UPDATE schema_version SET version_num = :version, readable_from = :readable_from"),
+            {"version": version, "readable_from": readable_from},
+        )
     engine.dispose()
 
 
-_NEXT = """
-import sqlalchemy as sa
-from alembic import op
-
-revision = "later"
-down_revision = "{head}"
+_MORE = 'op.create_table("later", sa.Column("id", sa.Integer, primary_key=True))'
 
 
-def upgrade():
-    op.create_table("later", sa.Column("id", sa.Integer, primary_key=True))
-    {and_then}
-"""
-
-
-def _next_version(folder: Path, monkeypatch: pytest.MonkeyPatch, and_then: str = "") -> None:
-    """Let the program need a version more than there is."""
-    shutil.copytree(schema.migrations_folder(), folder, dirs_exist_ok=True)
-    (folder / "versions" / "v9999_later.py").write_text(_NEXT.format(head=schema.HEAD, and_then=and_then))
-    monkeypatch.setattr(schema, "HEAD", "later")
-    monkeypatch.setattr(schema, "migrations_folder", lambda: folder)
-
-
-def test_an_older_schema_is_brought_up_to_date(
-    new_url: NewUrl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_older_schema_is_brought_up_to_date(new_url: NewUrl, next_version: NextVersion) -> None:
     url = new_url()
     schema.upgrade(url)
     head = schema.HEAD
-    _next_version(tmp_path / "100% later", monkeypatch)
-    if url.startswith("postgresql"):
-        with pytest.raises(
-            ConfigurationError, match=f"is version {head}, and later is needed; run 'bouncepoll db upgrade'"
-        ):
-            open_store(url, clock=FakeClock())
-        schema.upgrade(url)
-    open_store(url, clock=FakeClock()).close()
+    with next_version(_MORE):
+        if url.startswith("postgresql"):
+            with pytest.raises(
+                ConfigurationError, match=f"is version {head}, and later is needed; run 'bouncepoll db upgrade'"
+            ):
+                open_store(url, clock=FakeClock())
+            schema.upgrade(url)
+        open_store(url, clock=FakeClock()).close()
     assert _version(url) == "later"
     assert "later" in _tables(url)
 
 
-def test_an_upgrade_that_fails_changes_nothing(
-    new_url: NewUrl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_upgrade_that_fails_changes_nothing(new_url: NewUrl, next_version: NextVersion) -> None:
     url = new_url()
     schema.upgrade(url)
     head = schema.HEAD
-    _next_version(tmp_path / "later", monkeypatch, 'raise LookupError("half way")')
-    with pytest.raises(LookupError, match="half way"):
+    with next_version(f'{_MORE}; raise LookupError("half way")'), pytest.raises(LookupError, match="half way"):
         schema.upgrade(url)
     assert _version(url) == head
     assert "later" not in _tables(url)

@@ -45,6 +45,8 @@ def test_every_promise_names_tests_that_are_there() -> None:
     tests = Path(__file__).resolve().parents[1]
     text = (tests.parent / "docs" / "reliability.md").read_text(encoding="utf-8")
     promises = [line.split("|")[3] for line in text.splitlines() if line.startswith("| ")][1:]
-    named = [re.findall(r"`(?:tests/)?((?:unit|integration|contracts|corpus)[\w/.]*)`", cell) for cell in promises]
+    named = [
+        re.findall(r"`(?:tests/)?((?:unit|integration|contracts|corpus|migrations)[\w/.]*)`", cell) for cell in promises
+    ]
     assert all(named)
     assert not [name for names in named for name in names if not (tests / name).exists()]

@@ -1,5 +1,6 @@
 """Durations, sizes and secrets as options hold them."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -85,6 +86,39 @@ class TestPassword:
         for password in ("old", "new"):
             file.write_text(password)
             assert options.secret() == password
+
+
+class TestCommand:
+    METACHARACTERS = (
+        "; touch made",
+        "$(touch made)",
+        "`touch made`",
+        "| touch made",
+        "&& touch made",
+        "> made",
+        "*",
+        "\n",
+    )
+
+    def test_no_shell_sees_the_arguments(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "file").touch()
+        echo = (sys.executable, "-c", "import json, sys; print(json.dumps(sys.argv[1:]))")
+        assert json.loads(run_secret_command((*echo, *self.METACHARACTERS))) == list(self.METACHARACTERS)
+        assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+    @pytest.mark.parametrize("text", METACHARACTERS[:-2])
+    def test_a_program_with_a_shells_words_in_its_name_is_not_found(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(ConfigurationError, match="cannot be run: FileNotFoundError"):
+            run_secret_command((f"true {text}",))
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_command_is_a_list_and_no_text(self) -> None:
+        with pytest.raises(ValidationError, match="password_command"):
+            PasswordOptions.model_validate({"password_command": "pass show news; rm -rf /"})
 
 
 class TestSecretFile:

@@ -12,6 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from bouncepoll.bootstrap import Application, PollOutcome, system_clock
+from bouncepoll.bootstrap._notify import Notifier
 from bouncepoll.pipeline import PollReport
 from bouncepoll.scheduler import Service
 from tests.servers import wait_until
@@ -256,3 +257,41 @@ def test_a_drain_asked_for_while_one_runs_is_not_forgotten() -> None:
     application.drains = drain
     service._drain()
     assert application.calls["outbox"] == 2
+
+
+class _Manager(Notifier):
+    """A service manager in memory, which wants a sign of life often."""
+
+    def __init__(self) -> None:
+        super().__init__("/nowhere", OFTEN_S)
+        self.heard: list[str] = []
+
+    def _send(self, state: str) -> None:
+        self.heard.append(state.partition("\n")[0])
+
+
+def test_the_manager_hears_of_the_beginning_the_end_and_of_life_while_every_thread_waits() -> None:
+    application, manager, release = FakeApplication(), _Manager(), threading.Event()
+
+    def hang(_should_stop: ShouldStop) -> PollOutcome:
+        release.wait(20)
+        return good("news")
+
+    application.polls["news"] = hang
+    application.drains = lambda: cast("None", release.wait(20))
+    service = Service(cast("Application", application), ("news",), notifier=manager)
+    thread = threading.Thread(target=service.run)
+    thread.start()
+    try:
+        wait_until(lambda: manager.heard.count("WATCHDOG=1") >= 3, "three signs of life")
+        assert "READY=1" in manager.heard
+    finally:
+        service.stop()
+        release.set()
+        thread.join(20)
+    assert manager.heard.count("READY=1") == manager.heard.count("STOPPING=1") == 1
+
+
+def test_a_manager_that_does_not_watch_gets_no_signs_of_life() -> None:
+    with running(FakeApplication(), "news") as service:
+        assert next_run(service, "watchdog") is None

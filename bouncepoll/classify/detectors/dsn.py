@@ -15,6 +15,7 @@ TIER = 10
 
 _STATUS_TYPES = frozenset({"message/delivery-status", "message/global-delivery-status"})
 _IN_TEXT = linear.compile(r"(?im)^[ \t]*(?:Final|Original)-Recipient[ \t]*:")
+_SPELT = ("l-Recipient", "l-recipient", "L-RECIPIENT", "L-Recipient")
 _KINDS = {
     Action.FAILED: Kind.BOUNCE,
     Action.DELAYED: Kind.DELAY,
@@ -72,7 +73,7 @@ def _report_parts(reading: Reading) -> Iterator[Part]:
         if part.content_type in _STATUS_TYPES:
             continue
         text = (part.text or "")[:65_536]
-        if "l-recipient" in text.lower() and _IN_TEXT.search(text):
+        if any(spelt in text for spelt in _SPELT) and _IN_TEXT.search(text):
             yield part
 
 

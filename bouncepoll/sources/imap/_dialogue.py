@@ -29,6 +29,7 @@ FAILURES = (imaplib.IMAP4.error, OSError, ValueError, LookupError, TypeError, At
 OVERHEAD_OCTETS = 2048
 _TAGGED = re.compile(rb"([A-Za-z0-9]{1,20}) (OK|NO|BAD)\b ?(.*)", re.DOTALL | re.IGNORECASE)
 _LIMITED = re.compile(rb"\[MESSAGELIMIT (\d{1,9})(?: (\d{1,10}))?\]", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _AT_ONCE = 64
 #: Makes a named tuple in half the time.
 _new = tuple.__new__
@@ -209,6 +210,9 @@ class Dialogue:
         return bytes(self._imap._new_tag())  # noqa: SLF001 - imaplib counts the tags.
 
     def _send(self, command: _Command, text: str, allowance_octets: int) -> _Command:
+        if _CONTROL.search(text):
+            # Whatever made it: what stands behind a line end would be a command of its own.
+            raise ValueError("an IMAP command must not hold control characters")
         # What is left of commands that were answered is no one's any more.
         self._imap.wire.allow(allowance_octets, more=bool(self._running))
         self._running[command.tag] = command

@@ -2,7 +2,6 @@
 
 import ipaddress
 import re
-import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from bouncepoll.options import Octets, Seconds
 from bouncepoll.options import Options as Base
-from bouncepoll.sources.listener._tls import load_pair
+from bouncepoll.sources.listener._tls import load_pair, server_context
 
 _TCP = re.compile(r"(?P<host>\*|\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253}):(?P<port>[0-9]{1,5})")
 _SYSTEMD = re.compile(r"systemd:(?P<name>[A-Za-z0-9._-]{1,255})")
@@ -99,7 +98,9 @@ class Options(Base):
         None,
         description="Certificate chain (PEM), to offer STARTTLS and for `smtps`; read again when the file changes.",
     )
-    key_file: Path | None = Field(None, description="The certificate's private key (PEM, without a passphrase).")
+    key_file: Path | None = Field(
+        None, description="The certificate's private key (PEM, without a passphrase), mode 0600."
+    )
     require_tls: bool = Field(False, description="Whether SMTP without TLS is refused; many MTAs have none.")
     default_filter: str | None = Field(
         None,
@@ -165,7 +166,7 @@ def faults(options: Options) -> list[str]:
     found = []
     if options.cert_file is not None and options.key_file is not None:
         try:
-            load_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), options.cert_file, options.key_file)
+            load_pair(server_context(), options.cert_file, options.key_file)
         except OSError as exc:
             found.append(f"listener.cert_file: {exc}")
     for key, text in options.endpoints():

@@ -1,11 +1,14 @@
 """TLS of the listener: at least 1.2, and certificates that are renewed while the service runs."""
 
+import os
 import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import structlog
+
+from bouncepoll.options import exposure
 
 log = structlog.get_logger()
 
@@ -23,8 +26,7 @@ class Certificate:
         """
         self._files = (cert_file, key_file)
         self._monotonic = monotonic
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._context = server_context()
         load_pair(self._context, cert_file, key_file)
         self._read = self._marks()
         self._looked_at = monotonic()
@@ -44,7 +46,7 @@ class Certificate:
             return
         try:
             # Into a context of its own first: half a new pair would break the one in use.
-            load_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), *self._files)
+            load_pair(server_context(), *self._files)
             load_pair(self._context, *self._files)
         except OSError as exc:
             log.error("listener_certificate_not_read", error=str(exc))  # noqa: TRY400 - the message says it all.
@@ -65,18 +67,28 @@ class Certificate:
         return tuple(found)
 
 
+def server_context() -> ssl.SSLContext:
+    """Return a context for the server's side, without a certificate yet."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
 def load_pair(context: ssl.SSLContext, cert_file: Path, key_file: Path) -> None:
     """Load a certificate chain and its key.
 
     Raises:
-        OSError: they cannot be read, are no PEM, or do not fit each other; says which and what to do.
+        OSError: they cannot be read, are no PEM, do not fit each other, or others may read the key; says which and
+            what to do.
     """
     for file in (cert_file, key_file):
         try:
-            with file.open("rb"):
-                pass
+            with file.open("rb") as opened:
+                exposed = exposure(file, os.fstat(opened.fileno())) if file is key_file else None
         except OSError as exc:
             raise OSError(f"{file}: cannot be read: {exc.strerror}; check its name, its owner and its mode") from None
+        if exposed is not None:
+            raise OSError(f"{file}: {exposed}")
     try:
         # A password is never asked for at a terminal that is not there.
         context.load_cert_chain(cert_file, key_file, password=lambda: "")

@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import stat
+import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +22,7 @@ from bouncepoll.sources.listener._conduct import Conduct, Connection, Desk, Rece
 from bouncepoll.sources.listener._limits import Gate, Memory, Seat
 from bouncepoll.sources.listener._options import Endpoint, Options
 from bouncepoll.sources.listener._session import FOLDERS, SOURCE, Session
+from bouncepoll.sources.listener._systemd import passed
 from bouncepoll.sources.listener._tls import Certificate
 
 __all__ = ["FOLDERS", "SOURCE", "Listener"]
@@ -30,7 +32,8 @@ log = structlog.get_logger()
 _BACKLOG = 256
 _HANDSHAKE_TIMEOUT_S = 20.0
 _LOOKUP_THREADS = 4
-_FIRST_SYSTEMD_FD = 3
+# The path of a socket that systemd made stays: it listens there again as soon as we end.
+_KEEP_PATH: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 _ADVICE = {
     errno.EACCES: "this user may not listen at a port below 1024; grant the service CAP_NET_BIND_SERVICE "
     '(AmbientCapabilities=), let systemd listen (a .socket unit, and "systemd:NAME" here), or choose a higher port',
@@ -112,8 +115,10 @@ class Listener:
         addresses: list[tuple[str, str]] = []
         try:
             for key, text in self._options.endpoints():
-                self._servers.append(await self._open(key, text))
-                addresses += [(key, _shown(sock.getsockname())) for sock in self._servers[-1].sockets]
+                before = len(self._servers)
+                await self._open(key, text)
+                opened = [sock for server in self._servers[before:] for sock in server.sockets]
+                addresses += [(key, _shown(sock.getsockname())) for sock in opened]
         except ConfigurationError as exc:
             await self._shut()
             ready.set_exception(exc)
@@ -145,8 +150,8 @@ class Listener:
         for session in tuple(self._sessions):
             session.abort()
 
-    async def _open(self, key: str, text: str) -> asyncio.Server:
-        """Listen at one address."""
+    async def _open(self, key: str, text: str) -> None:
+        """Listen at one address, or at all sockets of one name."""
         where = Endpoint.parse(text)
         loop = asyncio.get_running_loop()
         context = self._certificate.context if key == "smtps" and self._certificate is not None else None
@@ -154,11 +159,17 @@ class Listener:
         if context is not None:
             more["ssl_handshake_timeout"] = _HANDSHAKE_TIMEOUT_S
         try:
-            if where.port is None:
-                sock = self._bound(where)
-                make = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
-                return await make(lambda: _Door(self, key), sock=sock, **more)
-            return await loop.create_server(lambda: _Door(self, key), where.host, where.port, **more)
+            if where.port is not None:
+                server = await loop.create_server(lambda: _Door(self, key), where.host, where.port, **more)
+                self._servers.append(server)
+                return
+            for sock in self._given(where):
+                if sock.family == socket.AF_UNIX:
+                    own = more | _KEEP_PATH
+                    server = await loop.create_unix_server(lambda: _Door(self, key), sock=sock, **own)
+                else:
+                    server = await loop.create_server(lambda: _Door(self, key), sock=sock, **more)
+                self._servers.append(server)
         except OSError as exc:
             advice = _ADVICE.get(exc.errno or 0, "check the address")
             if where.path is not None:
@@ -166,9 +177,9 @@ class Listener:
             said = os.strerror(exc.errno) if exc.errno and exc.errno > 0 else exc.strerror or type(exc).__name__
             raise ConfigurationError(f"listener.{key}: {text}: cannot be listened at: {said}; {advice}") from exc
 
-    def _bound(self, where: Endpoint) -> socket.socket:
+    def _given(self, where: Endpoint) -> list[socket.socket]:
         if where.path is None:
-            return _of_systemd(where.systemd or "")
+            return passed(where.systemd or "")
         _remove_stale(where.path)
         sock = socket.socket(socket.AF_UNIX)
         try:
@@ -179,7 +190,7 @@ class Listener:
             sock.close()
             raise
         self._paths.append(where.path)
-        return sock
+        return [sock]
 
     def _enter(self, transport: asyncio.Transport, kind: str) -> None:
         """Make a session of a new connection, or refuse it."""
@@ -260,20 +271,3 @@ def _remove_stale(path: Path) -> None:
         if not is_socket or probe.connect_ex(str(path)) == 0:
             raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
     path.unlink()
-
-
-def _of_systemd(name: str) -> socket.socket:
-    """Return the socket systemd listens at under a name (sd_listen_fds(3)).
-
-    Raises:
-        ConfigurationError: it has handed over none of that name.
-    """
-    names = os.environ.get("LISTEN_FDNAMES", "").split(":")
-    ours = os.environ.get("LISTEN_PID") == str(os.getpid())
-    count = int(os.environ.get("LISTEN_FDS") or 0) if ours else 0
-    if name not in names[:count]:
-        raise ConfigurationError(
-            f"listener: systemd:{name}: systemd has handed over no socket of that name; write "
-            f"FileDescriptorName={name} into the .socket unit, and start the service by it"
-        )
-    return socket.socket(fileno=_FIRST_SYSTEMD_FD + names.index(name))

@@ -2,6 +2,7 @@
 
 import errno
 import poplib
+import re
 import ssl
 from collections.abc import Iterable
 from contextlib import suppress
@@ -17,6 +18,7 @@ FAILURES = (poplib.error_proto, OSError, ValueError, LookupError, AttributeError
 ANSWER_OCTETS = 64 * 1024
 
 _READ_OCTETS = 64 * 1024
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class Text(NamedTuple):
@@ -77,7 +79,14 @@ class BoundedPOP3(poplib.POP3):
         return line.rstrip(b"\r\n"), len(line)
 
     def send(self, commands: Iterable[str]) -> None:
-        """Send commands at once."""
+        """Send commands at once.
+
+        Raises:
+            ValueError: one holds a control character; what stands behind a line end would be a command of its own.
+        """
+        commands = list(commands)
+        if any(map(_CONTROL.search, commands)):
+            raise ValueError("a POP3 command must not hold control characters")
         self.sock.sendall("".join(f"{command}\r\n" for command in commands).encode())
 
     def reply(self) -> bytes:

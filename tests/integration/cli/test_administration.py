@@ -294,6 +294,21 @@ class TestRulesAndDatabase:
         assert f"up to date: {schema.HEAD}" in bare.good("db", "upgrade").text
         assert "yes" in bare.good("db", "status").text
 
+    def test_an_upgrade_tells_of_its_copy_and_of_a_newer_schema(self, cli: Machine) -> None:
+        asked: list[bool] = []
+
+        def upgrade(_url: str, *, backup: bool) -> Path | None:
+            asked.append(backup)
+            return Path("mails.db.bak-0003") if backup else None
+
+        cli.monkeypatch.setattr(schema, "upgrade", upgrade)
+        assert "mails.db.bak-0003: the database as it was" in cli.good("db", "upgrade").text
+        newer = schema.SchemaStatus("9999", schema.HEAD, up_to_date=True)
+        cli.monkeypatch.setattr(schema, "status", lambda _url: newer)
+        said = cli.good("db", "upgrade", "--no-backup").text
+        assert f"up to date: 9999; it is newer than this program, which needs {schema.HEAD}" in said
+        assert asked == [True, False]
+
     def test_a_backup_is_a_database(self, cli: Machine) -> None:
         cli.good("filter", "add", "Spring news", "--filter-address", "spring@example.org")
         cli.good("db", "backup", "copy.db")

@@ -28,6 +28,7 @@ def test_the_database_of_several_machines(postgresql: PostgreSQL, tmp_path: Path
     url = postgresql.new_database()
     config = tmp_path / "config.toml"
     config.write_text(f'[database]\nurl = "{url}"\n', encoding="utf-8")
+    config.chmod(0o644)
     config.chmod(0o600)
     status, out, _err = command(config, "doctor")
     assert status == 1
@@ -61,6 +62,7 @@ def test_a_database_that_cannot_be_reached(site: Site, tmp_path: Path) -> None:
     config = tmp_path / "other.toml"
     url = f"postgresql+psycopg://bp:hunter-two@127.0.0.1:{free_port()}/mails"
     config.write_text(f'[database]\nurl = "{url}"\n', encoding="utf-8")
+    config.chmod(0o644)
     with Application(load(config, env={}, cwd=tmp_path)) as application:
         checks = Checks(list(run(application, (), config, timeout_s=5.0)))
     failed = checks.one("database", "database")
@@ -68,7 +70,7 @@ def test_a_database_that_cannot_be_reached(site: Site, tmp_path: Path) -> None:
     assert "hunter-two" not in str(checks.found)
     assert checks.one("schema", "database").outcome is Outcome.SKIP
     warned = checks.one("configuration", "configuration")
-    assert warned.outcome is Outcome.WARN
+    assert warned.outcome is Outcome.FAIL
     assert "database.url" in warned.found
     assert os.fspath(config) in warned.mend[0]
 
@@ -94,11 +96,14 @@ def test_a_database_of_sqlite(site: Site) -> None:
     assert found.one("mode", "database").mend == (f"run: chmod 600 {site.folder}/mails.db",)
 
 
-@pytest.mark.parametrize(("version", "outcome"), [("0001", Outcome.WARN), ("9999", Outcome.FAIL)])
-def test_another_schema(site: Site, version: str, outcome: Outcome) -> None:
+@pytest.mark.parametrize(
+    ("version", "readable_from", "outcome"),
+    [("0001", "0001", Outcome.WARN), ("9999", "9999", Outcome.FAIL), ("9999", "0003", Outcome.WARN)],
+)
+def test_another_schema(site: Site, version: str, readable_from: str, outcome: Outcome) -> None:
     site.add_filters("")
     with closing(sqlite3.connect(site.folder / "mails.db")) as connection:
-        connection.execute("UPDATE schema_version SET version_num = ?", (version,))
+        connection.execute("UPDATE schema_version SET version_num = ?, readable_from = ?", (version, readable_from))
         connection.commit()
     found = site.look("").one("schema", "database")
     assert found.outcome is outcome

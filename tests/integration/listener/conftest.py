@@ -177,6 +177,7 @@ def certificate(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory)
     issued = authority.issue_cert("mx.example.org")
     (folder / "cert.pem").write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
     (folder / "key.pem").write_bytes(issued.private_key_pem.bytes())
+    (folder / "key.pem").chmod(0o600)
     return {"cert_file": str(folder / "cert.pem"), "key_file": str(folder / "key.pem")}
 
 

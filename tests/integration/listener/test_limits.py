@@ -315,7 +315,7 @@ def test_a_port_without_the_right_to_it_is_told_with_its_mend(monkeypatch: pytes
 
 def test_a_socket_of_systemd(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as given:
-        monkeypatch.setattr("bouncepoll.sources.listener.server._FIRST_SYSTEMD_FD", os.dup(given.fileno()) - 1)
+        monkeypatch.setattr("bouncepoll.sources.listener._systemd._FIRST", os.dup(given.fileno()) - 1)
         monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
         monkeypatch.setenv("LISTEN_FDS", "2")
         monkeypatch.setenv("LISTEN_FDNAMES", "other:smtp")

@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -118,7 +119,9 @@ def test_a_handshake_that_is_never_made_leaves_nothing(certificate: Certificate,
         client.sock.close()
 
 
-def test_a_certificate_that_cannot_be_read_is_told_at_the_start(certificate: Certificate) -> None:
-    broken: Certificate = {**certificate, "key_file": certificate["cert_file"]}
+def test_a_certificate_that_cannot_be_read_is_told_at_the_start(certificate: Certificate, tmp_path: Path) -> None:
+    swapped = tmp_path / "cert.pem"
+    swapped.write_bytes(Path(certificate["cert_file"]).read_bytes())
+    broken: Certificate = {**certificate, "key_file": str(swapped)}
     with pytest.raises(ConfigurationError, match=r"listener.cert_file: .*openssl"), listening(**broken):
         pass

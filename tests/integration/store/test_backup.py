@@ -7,7 +7,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import structlog
 
+from bouncepoll.bootstrap._process import keep_private
 from bouncepoll.errors import StoreUnavailable, UsageError
 from bouncepoll.model.filter import BounceFilter
 from bouncepoll.store import SqlStore, open_store
@@ -90,3 +92,17 @@ def test_what_cannot_be_copied_is_said(store: SqlStore, file: Path, tmp_path: Pa
         back_up(f"sqlite:///{file}", file, replace=True)
     with pytest.raises(StoreUnavailable, match="the copy failed"):
         back_up(f"sqlite:///{file}", tmp_path / "no such folder" / "copy.db")
+
+
+def test_a_database_others_could_read_is_closed_to_them(store: SqlStore, file: Path, tmp_path: Path) -> None:
+    add(store, 1)
+    for name in ("", "-wal", "-shm"):
+        file.with_name(f"{file.name}{name}").chmod(0o664)
+    with structlog.testing.capture_logs() as logs:
+        keep_private(file)
+        keep_private(None)
+        keep_private(tmp_path / "none.db")
+    found = [one for one in file.parent.iterdir() if one.name.startswith(file.name)]
+    assert len(found) == 3
+    assert {stat.S_IMODE(one.stat().st_mode) for one in found} == {0o600}
+    assert [line["before"] for line in logs] == ["0664"] * 3

@@ -37,10 +37,10 @@ def _files(folder: Path, text: str, mode: int = 0o600) -> dict[str, Probe]:
     ("text", "mode", "outcome", "words"),
     [
         (MAILBOX + 'auth.password = "hunter-two"\n', 0o600, Outcome.OK, "mode 0600, holds secrets"),
-        (MAILBOX + 'auth.password = "hunter-two"\n', 0o640, Outcome.WARN, "mailboxes.news.auth.password"),
+        (MAILBOX + 'auth.password = "hunter-two"\n', 0o640, Outcome.FAIL, "mailboxes.news.auth.password"),
         (MAILBOX + 'auth.password_command = ["pass", "news"]\n', 0o644, Outcome.OK, "mode 0644"),
         ("", 0o666, Outcome.FAIL, "others may write it (mode 0666)"),
-        ('[database]\nurl = "postgresql://bp:hunter-two@db/mails"\n', 0o644, Outcome.WARN, "database.url"),
+        ('[database]\nurl = "postgresql://bp:hunter-two@db/mails"\n', 0o644, Outcome.FAIL, "database.url"),
     ],
 )
 def test_the_configuration_file(tmp_path: Path, text: str, mode: int, outcome: Outcome, words: str) -> None:
