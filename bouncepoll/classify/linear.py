@@ -87,13 +87,26 @@ class Pattern:
 
     def finditer(self, text: str) -> Iterator[Match]:
         """Yield the matches, none of which overlap."""
-        at = 0
-        while at <= len(text):
-            found = self._first(_UNANCHORED, text, at)
-            if found is None:
+        # Encoded once, and characters counted from match to match: from the beginning on for each of them, a text full
+        # of matches would take quadratic time.
+        octets = text.encode()
+        is_ascii = len(octets) == len(text)
+        at = counted = characters = 0
+        while at <= len(octets):
+            spans = self._match(_UNANCHORED, octets, at, len(octets))
+            start, at = spans[0]
+            if start < 0:
                 return
-            yield found
-            at = found.end() if found.end() > found.start() else found.end() + 1
+            if is_ascii:
+                yield Match(text, spans, self._names)
+            else:
+                found = Match(text, _in_characters(octets, spans, counted, characters), self._names)
+                counted, characters = at, found.end()
+                yield found
+            if at == start:
+                at += 1
+                while at < len(octets) and octets[at] & 0xC0 == 0x80:  # within a character
+                    at += 1
 
     def sub(self, replacement: Any, text: str) -> str:
         """Return the text with each match replaced, by a template or by what a function of the match returns."""
@@ -155,10 +168,12 @@ def compile(pattern: str, options: Any = None) -> Pattern:  # noqa: A001 - named
     return Pattern(re2.compile(pattern, options))
 
 
-def _in_characters(octets: bytes, spans: _Spans) -> _Spans:
-    """Return spans of octets as spans of the characters they stand for (UTF-8)."""
+def _in_characters(octets: bytes, spans: _Spans, before: int = 0, characters: int = 0) -> _Spans:
+    """Return spans of octets as spans of the characters they stand for (UTF-8).
+
+    No span begins before ``before``, at which ``characters`` have been counted already.
+    """
     known = {-1: -1}
-    characters = before = 0
     for offset in sorted({offset for span in spans for offset in span if offset >= 0}):
         characters += len(octets[before:offset].decode())
         known[offset], before = characters, offset

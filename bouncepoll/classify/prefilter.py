@@ -12,7 +12,7 @@ _MIN_LETTERS = 4
 # A part of a pattern that stands for many characters: any atom but a letter with an open or a large count.
 _ATOM = r"(?:\\[sSwWdD]|\\p[A-Z]|\\p\{[^}]*\}|\.|\[\^?\]?(?:\\.|[^\]\\])*\])"
 _GAP = re.compile(_ATOM + r"(?:[*+]|\{\d*,(?:\d{2,})?\})\??")
-_QUANTIFIER = re.compile(r"(?:[?*+]|\{\d*,?\d*\})\??")
+_QUANTIFIER = re.compile(r"(?:[?*+]|\{\d*(?:,\d*)?\})\??")
 _FLAGS = re.compile(r"\(\?[^:]")
 _ESCAPES = re.compile(r"\\(?:[bBAzsSwWdD]|p[A-Z]|p\{[^}]*\})")
 
