@@ -9,8 +9,7 @@ from datetime import date, timedelta
 from email.utils import parsedate_to_datetime
 from itertools import islice
 
-import re2
-
+from bouncepoll.classify import linear
 from bouncepoll.classify.address import addresses
 from bouncepoll.classify.text import collapse
 from bouncepoll.model.reading import Reading
@@ -62,7 +61,7 @@ _WHOLE = {
 }
 _NAME = r"[\p{Latin}\p{Cyrillic}\p{Greek}\p{Hebrew}\p{Arabic}]{3,12}"
 _SEPARATOR = r"(?:st|nd|rd|th|er|º|°|\.|-an)?,? ?(?:of |de |d'|den )?"
-_DATE = re2.compile(
+_DATE = linear.compile(
     r"(?P<y1>\d{4})-(?P<m1>\d{1,2})-(?P<d1>\d{1,2})"
     r"|(?P<y2>\d{4}) ?[年/.] ?(?P<m2>\d{1,2}) ?[月/.] ?(?P<d2>\d{1,2})(?: ?日)?"
     r"|(?P<y5>\d{4}) ?년 ?(?P<m5>\d{1,2}) ?월 ?(?P<d5>\d{1,2}) ?일"
@@ -73,16 +72,16 @@ _DATE = re2.compile(
     r"|(?P<n7>[A-Za-z]{3,9})\.? (?P<d7>\d{1,2})(?:st|nd|rd|th)?,? (?P<y7>\d{4})"
 )
 # Without a year: the day before the month, or the month before the day.
-_DAY = re2.compile(
+_DAY = linear.compile(
     r"(?P<m11>\d{1,2}) ?[月월] ?(?P<d11>\d{1,2}) ?[日号號일]"
     r"|(?P<d12>\d{1,2})\. ?(?P<m12>\d{1,2})\."
     r"|(?P<d9>\d{1,2})" + _SEPARATOR + r"(?P<n9>" + _NAME + r")"
 )
-_MONTH_AND_DAY = re2.compile(r"\b(?P<n10>[A-Za-z]{3,9})\.? (?P<d10>\d{1,2})(?:st|nd|rd|th)?\b")
+_MONTH_AND_DAY = linear.compile(r"\b(?P<n10>[A-Za-z]{3,9})\.? (?P<d10>\d{1,2})(?:st|nd|rd|th)?\b")
 # What follows a number that is no day: a time, a share, a decimal.
-_NO_DAY = re2.compile(r"^(?:[:/%\d]|[.,]\d| ?(?:Uhr|h|am|pm|a\.m|p\.m|o.clock)\b)")
+_NO_DAY = linear.compile(r"^(?:[:/%\d]|[.,]\d| ?(?:Uhr|h|am|pm|a\.m|p\.m|o.clock)\b)")
 # What stands before a date, at its end: the last day of the absence, or the first day after it.
-_BACK = re2.compile(
+_BACK = linear.compile(
     r"(?i)(?:return(?:ing)?|back|r(?:ü|ue)ckkehr|wieder|zur(?:ü|ue)ck|retour|regres\w*|vuel\w*|rientr\w*"
     r"|torner\w*|ritorn\w*"
     r"|volt\w*|retorn\w*|terug|wr(?:ó|o)c\w*|powr\w*|tillbaka|(?:å|a)ter|tilbake?|palaa\w*|takaisin|zp(?:ě|e)t"
@@ -90,7 +89,7 @@ _BACK = re2.compile(
     r"|revin|(?:î|i)ntorc|vra(?:ć|c)am|vrnem|верн\w*|возвращ\w*|выйду|поверн\w*|връща\w*|επιστρ\w*|d(?:ö|o)n\w*|kembali|aftur|torn\w*)"
     r"[^\d.!?]*$"
 )
-_UNTIL = re2.compile(
+_UNTIL = linear.compile(
     r"(?i)(?:until|till|through|\bto|untill|\bbis(?: zum)?(?: einschlie(?:ß|ss)lich)?|jusqu(?:'|’)?(?:au|à|a)"
     r"|\bau|hasta|\bal"
     r"|fino al?|sino al?|at(?:é|e)|\ba|\btot(?: en met)?|t/m|\bdo|till och med|t\.?o\.?m\.?|til og med|frem til"
@@ -99,15 +98,15 @@ _UNTIL = re2.compile(
     r"|sampai|hingga|(?:έ|ε)ως|μ(?:έ|ε)χρι|[-–—~〜至到])"
     r"(?: (?:and including|the|el|le|d(?:í|i)a|o|dia|den|dnia|la|τις|την))*(?: [^\d .,]{2,12},)? ?$"
 )
-_UNTIL_AFTER = re2.compile(
+_UNTIL_AFTER = linear.compile(
     r"(?i)^(?: ?(?:г\.|года|року|tarihine|r\.))? ?(?:asti|saakka|-?ig\b|kadar|まで|까지|为止|為止|止)"
 )
-_BACK_AFTER = re2.compile(
+_BACK_AFTER = linear.compile(
     r"(?i)^ ?(?:回来|回來|返回|に(?:出社|戻り|復帰)|より(?:出社|通常)|에 (?:복귀|돌아)"
     r"|(?:an |tagen )?(?:wieder|tillbaka|tagasi))"
 )
 
-_LEFT = re2.compile(
+_LEFT = linear.compile(
     r"(?i)no longer (?:work|employed|with (?:us|the|our)|at (?:this|the|our)|part of)|(?:has|have) left (?:the"
     r"|our|my) |(?:has|have) retired"
     r"|nicht mehr (?:f(?:ü|ue)r|bei|im)[^.!?]*(?:t(?:ä|a)tig|besch(?:ä|a)ftigt|arbeit)"
@@ -131,7 +130,7 @@ _LEFT = re2.compile(
     r"|uz) zamestnan|لم (?:أعد|يعد|تعد) [^.]*(?:أعمل|يعمل|تعمل)|(?:כבר )?לא עובד|退職|退社|离职|離職|퇴사|퇴직"
 )
 # Who names another address says what it is for; an address in a signature stands alone.
-_INSTEAD = re2.compile(
+_INSTEAD = linear.compile(
     r"(?i)contact|\be-?mail [^:]*$|write|reach|direct|forward|send|kontakt|wenden|schreib|richten|mailen"
     r"|vertretung|vertritt|(?:é|e)cri[rtv]"
     r"|adresse[rz]|envo|escrib|dir[ií]j|contatt|rivolg|scriv|contat|contact|escrev|neem|stuur|mail naar|skriv"
@@ -144,8 +143,8 @@ _INSTEAD = re2.compile(
 )
 
 # Japanese and Chinese put no space between an address and the words around it.
-_WIDE = re2.compile(r"[、。，：；！（）「」【】]")
-_INSTEAD_AFTER = re2.compile(r"(?i)^\W{0,3}(?:adresine|yaz|へ|宛|まで|までご|に(?:ご|お)|로|으로|联系|聯絡)")
+_WIDE = linear.compile(r"[、。，：；！（）「」【】]")
+_INSTEAD_AFTER = linear.compile(r"(?i)^\W{0,3}(?:adresine|yaz|へ|宛|まで|までご|に(?:ご|お)|로|으로|联系|聯絡)")
 
 
 def read(reading: Reading) -> Absence | None:
@@ -190,7 +189,7 @@ def _dates(text: str, written: date | None) -> list[tuple[int, int, date]]:
             start, end = match.span()
             if text[start - 1 : start].isdigit() or any(start < stop and begin < end for begin, stop in taken):
                 continue
-            day = _date(match.groupdict()) if pattern is _DATE else _near(match.groupdict(), text[end:], written)
+            day = _date(pattern.named(match)) if pattern is _DATE else _near(pattern.named(match), text[end:], written)
             if day is not None:
                 found.append((start, end, day))
             if day is not None or pattern is _DATE:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-import re2
+from bouncepoll.classify import linear
 
 #: RFC 5321 section 4.5.3.1: 64 octets before the "@", 255 after it; UTF-8 addresses (RFC 6531) need no more characters.
 _MAX_CHARACTERS = 320
@@ -16,14 +16,14 @@ _PLAIN = re.compile(
 _TYPED = re.compile(
     r"(?ai)[\t\n\f\r ]*(?:rfc822|rfc-822|utf-8|utf8|smtp|x400|x-?local|unknown|addr|lmtp)[\t\n\f\r ]*[;:][\t\n\f\r ]*"
 )
-_ADDRESS = re2.compile(
+_ADDRESS = linear.compile(
     # No counted repetitions: they make RE2's programs huge. What is too long is refused afterwards.
     r"""(?:"[^"\r\n]+"|[^\s<>()\[\]{}",;:@\\|`（）「」【】＜＞《》：；，。、]+)@"""
     r"(?:\[[0-9a-fA-F.:]+\]|[\pL\pM\pN](?:[\pL\pM\pN_.-]*[\pL\pM\pN])?)"
 )
 # xtext (RFC 3461 section 4) writes "+" and "=" as +2B and +3D; any other +HH may be a sub-address such as bob+AB.
-_XTEXT = re2.compile(r"\+(2B|3D)")
-_UNICODE_XTEXT = re2.compile(r"\\x\{([0-9A-F]{2,6})\}")
+_XTEXT = linear.compile(r"\+(2B|3D)")
+_UNICODE_XTEXT = linear.compile(r"\\x\{([0-9A-F]{2,6})\}")
 _TRIMMED = " \t\r\n<>'\"`,;:.()[]{}*="
 
 

@@ -4,8 +4,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-import re2
-
+from bouncepoll.classify import linear
 from bouncepoll.model.status import EnhancedStatus, SmtpReply
 
 _LIMIT = 4096
@@ -31,7 +30,7 @@ _BEFORE_HOST = (
 )
 _WORDS_OF_THEIR_OWN = frozenset({"host ", "by "})
 _NAME = re.compile(r"(?i)([\w-]+(?:\.[\w-]+)+)\.?(?: ?[\[(:,]| said|$)")
-_GAVE = re2.compile(r"(?i)([a-z0-9_-]+(?:\.[a-z0-9_-]+)+) (?:gave this error|said|rejected your message)")
+_GAVE = linear.compile(r"(?i)([a-z0-9_-]+(?:\.[a-z0-9_-]+)+) (?:gave this error|said|rejected your message)")
 _GENERIC_DETAIL = frozenset({(0, 0)})
 
 
@@ -75,10 +74,10 @@ def _reply(match: "re.Match[str]", text: str, status: EnhancedStatus | None) -> 
 def host(text: str) -> str | None:
     """Return the name of the host that refused, where the text names it the way Postfix, Exim or sendmail do."""
     text = text[:_LIMIT]
-    match = _named_host(text)
+    match: re.Match[str] | linear.Match | None = _named_host(text)
     if match is None and (" gave this" in text or " said" in text or " rejected your" in text):
         match = _GAVE.search(text)
-    return match[1].lower() if match else None
+    return str(match[1]).lower() if match else None
 
 
 def _named_host(text: str) -> "re.Match[str] | None":

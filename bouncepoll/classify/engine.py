@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import re2
 import structlog
 
-from bouncepoll.classify import absence, diagnostic, text
+from bouncepoll.classify import absence, diagnostic, linear, text
 from bouncepoll.classify.rulebook import Facts, RuleBook
 from bouncepoll.errors import ConfigurationError
 from bouncepoll.model.message import Message
@@ -161,7 +161,7 @@ def _gates(
         signature = getattr(detector, "signature", None)
         try:
             number = signatures.Add(f"(?im){signature}") if signature is not None else None
-        except re2.error as exc:
+        except linear.PatternError as exc:
             raise ConfigurationError(f"detector {detector.name!r}: its signature is no RE2 pattern: {exc}") from exc
         gates.append((detector, number, getattr(detector, "fields", None)))
     signatures.Compile()

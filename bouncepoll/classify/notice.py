@@ -3,9 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 
-import re2
-
-from bouncepoll.classify import diagnostic
+from bouncepoll.classify import diagnostic, linear
 from bouncepoll.classify.address import addresses, normalise
 from bouncepoll.model.message import values_of
 from bouncepoll.model.reading import Reading
@@ -34,47 +32,47 @@ _SYSTEM_SUBJECT = re.compile(
     r"|unzustellbar: )"
 )
 _ANSWER = re.compile(r"(?ai)^\s*(?:re|aw|antw|sv|vs|odp|res|rif|ynt|auto)\s*:")
-_REPORT = re2.compile(r"(?i)multipart/report\b.*\breport-type\s*=\s*\"?delivery-status")
+_REPORT = linear.compile(r"(?i)multipart/report\b.*\breport-type\s*=\s*\"?delivery-status")
 # A person at a program of his own, even one whose account is called "postmaster".
-_HUMAN_PROGRAM = re2.compile(
+_HUMAN_PROGRAM = linear.compile(
     r"(?i)mozilla|thunderbird|apple mail|iphone mail|ipad mail|microsoft (?:office )?outlook|outlook express"
     r"|evolution|kmail|mutt"
     r"|the bat!|roundcube|squirrelmail|horde|zimbra \d|claws|sylpheed|airmail|k-9|gnus|alpine|pegasus"
 )
 _PROGRAM_FIELDS = frozenset({"user-agent", "x-mailer"})
-_ADMINISTRATIVE = re2.compile(
+_ADMINISTRATIVE = linear.compile(
     r"(?i)^(?:mailer-?daemon|post_?master|abuse|support|help(?:desk)?|hostmaster|webmaster|root|noreply|no-reply|"
     r"unsubscribe|spam|security|info-?desk|servicedesk|administrator)@"
 )
 _SPEAKER_LIMIT = 16_384
-_FIELD_TO = re2.compile(r"(?im)^[ \t>]*(?:To|Cc):[ \t]*([^\n]*(?:\n[ \t]+[^\n]*)*)")
-_WRAPPED = re2.compile(r"<([^\s<>]{2,300})\n[ \t]*([^\s<>]{2,300})>")
-_BLANK = re2.compile(r"\n[ \t]*\n")
+_FIELD_TO = linear.compile(r"(?im)^[ \t>]*(?:To|Cc):[ \t]*([^\n]*(?:\n[ \t]+[^\n]*)*)")
+_WRAPPED = linear.compile(r"<([^\s<>]{2,300})\n[ \t]*([^\s<>]{2,300})>")
+_BLANK = linear.compile(r"\n[ \t]*\n")
 
 
 #: How notices write an address at the start of what they say of it. Counted repetitions would make RE2's programs
 #: some hundred times larger; it is linear without them, and ``normalise`` refuses what is too long.
 ADDRESS = r"""((?:"[^"\n]+"|[^\s<>()\[\]{}",;:@|`'（）「」【】＜＞《》：；，。、]+)@[\pL\pM\pN\[][\pL\pM\pN_.:\]-]*)"""
-ANGLE_HEAD = re2.compile(
+ANGLE_HEAD = linear.compile(
     r"(?im)^[ \t]{0,12}<" + ADDRESS + r">(?:[ \t]*\((?:expanded from|generated from)[^)\n]*\))?(?:[:,. \t]|$)"
 )
-BARE_HEAD = re2.compile(
+BARE_HEAD = linear.compile(
     r"(?im)^[ \t]{0,16}['\"]?"
     + ADDRESS
     + r"['\"]?[ \t]*(?:\((?:ultimately )?(?:generated|expanded) from[^)\n]*\))?[ \t]*:?[ \t]*$"
 )
-_LINE_HEAD = re2.compile(r"(?im)^[ \t]{0,16}<?" + ADDRESS + r">?(?:[:, \t]|$)")
+_LINE_HEAD = linear.compile(r"(?im)^[ \t]{0,16}<?" + ADDRESS + r">?(?:[:, \t]|$)")
 FAILURES = frozenset({Kind.BOUNCE, Kind.DELAY})
 
 
 class TextNotice:
     """A detector for the notices of one MTA: known by a line it always writes, addresses at the head of blocks."""
 
-    def __init__(self, name: str, signature: str, heads: Iterable["re2._Regexp"]) -> None:
+    def __init__(self, name: str, signature: str, heads: Iterable[linear.Pattern]) -> None:
         """``signature`` is searched in the text, lines apart; the first of ``heads`` that finds an address is used."""
         self.name = name
         self.signature = signature
-        self._signature = re2.compile(f"(?im){signature}")
+        self._signature = linear.compile(f"(?im){signature}")
         self._heads = tuple(heads)
 
     def detect(self, reading: Reading) -> Detection | None:
@@ -166,7 +164,7 @@ def unwrapped(text: str) -> str:
     """Return ``text`` with each address in angle brackets that was wrapped over two lines in one piece."""
     if ">" not in text:
         return text
-    return str(_WRAPPED.sub(lambda match: f"<{match[1]}{match[2]}>" if "@" in match[0] else match[0], text))
+    return _WRAPPED.sub(lambda match: f"<{match[1]}{match[2]}>" if "@" in match[0] else match[0], text)
 
 
 def returned_recipients(reading: Reading) -> list[str]:
@@ -193,7 +191,7 @@ def is_administrative(address: str) -> bool:
     return bool(_ADMINISTRATIVE.match(address))
 
 
-def blocks(text: str, head: "re2._Regexp", *, backward: bool = False) -> Iterator[tuple[str, str]]:
+def blocks(text: str, head: linear.Pattern, *, backward: bool = False) -> Iterator[tuple[str, str]]:
     """Yield each address that ``head`` (each of its groups: the address) finds, with the text up to the next one.
 
     ``backward``: the text that speaks of an address stands before it, after the one before.

@@ -9,6 +9,7 @@ from typing import Any
 
 import re2
 
+from bouncepoll.classify import linear
 from bouncepoll.classify.prefilter import necessary
 from bouncepoll.classify.text import collapse
 from bouncepoll.model.reading import Reading
@@ -98,13 +99,13 @@ class Match:
     where: str | None
 
 
-def compile_pattern(pattern: str) -> Any:
+def compile_pattern(pattern: str) -> linear.Pattern:
     """Compile one pattern as the sets do (case ignored, no captures).
 
     Raises:
-        re2.error: RE2 does not take it.
+        linear.PatternError: RE2 does not take it.
     """
-    return re2.compile(pattern, _options())
+    return linear.compile(pattern, _options())
 
 
 def _options() -> Any:
@@ -126,7 +127,7 @@ class RuleBook:
         """
         self.rules: tuple[Rule, ...] = tuple(sorted(rules, key=lambda rule: rule.tier))
         self._diagnostics = _PatternSet(enumerate(self.rules), "pattern")
-        self._compiled: Callable[[str], Any] = cache(compile_pattern)
+        self._compiled: Callable[[str], linear.Pattern] = cache(compile_pattern)
         self._by_codes = lru_cache(remembered)(self._first_by_codes)
         self._short = lru_cache(remembered)(self._first_by_text)
         self._found = lru_cache(remembered)(self._diagnostics.found)
@@ -214,7 +215,7 @@ class RuleBook:
         return (
             (not rule.status or bool(rule.status & _spellings(facts.status)))
             and (not rule.reply or facts.reply_code in rule.reply)
-            and (not rule.remote or any(self._compiled(pattern).search(facts.remote) for pattern in rule.remote))
+            and (not rule.remote or any(self._compiled(pattern).is_in(facts.remote) for pattern in rule.remote))
         )
 
     def _first_by_codes(self, facts: Facts) -> int | None:
@@ -299,7 +300,7 @@ class _PatternSet:
         self._patterns: list[str] = []
         self._owners: list[int] = []
         self._parts: list[tuple[int, bool]] = []
-        self._compiled: Callable[[str], Any] = cache(compile_pattern)
+        self._compiled: Callable[[str], linear.Pattern] = cache(compile_pattern)
         self._set = re2.Set.SearchSet(_options())
         for index, rule in rules:
             for pattern in getattr(rule, field):
@@ -322,7 +323,7 @@ class _PatternSet:
 
     def is_in(self, pattern: int, text: str) -> bool:
         """Whether a pattern matches in ``text``."""
-        return self._compiled(self._patterns[pattern]).search(text) is not None
+        return self._compiled(self._patterns[pattern]).is_in(text)
 
     def owner(self, pattern: int) -> int:
         """Return the index of the rule a pattern belongs to."""

@@ -8,8 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import re2
-
+from bouncepoll.classify import linear
 from bouncepoll.classify.rulebook import PATTERN_FIELDS, Example, Rule, compile_pattern
 from bouncepoll.errors import ConfigurationError
 from bouncepoll.model.verdict import Kind, Reason
@@ -18,7 +17,7 @@ _MAX_OCTETS = 1_048_576
 _FILE_KEYS = ("language", "source", "rule")
 _RULE_KEYS = ("id", "reason", "kind", *PATTERN_FIELDS, "status", "reply", "remote", "source", "language", "examples")
 _EXAMPLE_KEYS = ("text", "subject", "status", "remote")
-_STATUS = re2.compile(r"(?:[245*]\.(?:\d{1,3}\.(?:\d{1,3}|\*))|[245]\.\*)")
+_STATUS = linear.compile(r"(?:[245*]\.(?:\d{1,3}\.(?:\d{1,3}|\*))|[245]\.\*)")
 
 
 @cache
@@ -172,7 +171,7 @@ class _Reader:
                 continue
             try:
                 compile_pattern(pattern)
-            except re2.error as exc:
+            except linear.PatternError as exc:
                 self._fault(
                     key, f"RE2 does not take {pattern!r}: {exc}; look-around and back references do not exist there"
                 )

@@ -3,8 +3,7 @@
 import html
 import re
 
-import re2
-
+from bouncepoll.classify import linear
 from bouncepoll.classify.address import normalise
 from bouncepoll.model.message import Message, Part
 from bouncepoll.model.reading import Reading
@@ -15,7 +14,7 @@ _HTML_LIMIT = 262_144
 
 # Where a returned mail begins in the text of a notice. Sources, in order: Exim, qmail, Gmail, sendmail 5 and 8,
 # Exchange, Postfix 1, IMail, InterScan, m-FILTER, X.400 gateways, Zoho; then the first trace field of an inline copy.
-_RETURNED = re2.compile(
+_RETURNED = linear.compile(
     r"(?im)^[ \t]*(?:"
     r"-{2,}[^\n]{0,30}(?:copy of (?:the|your) (?:message|mail|body)|below this line|original (?:message|mail)"
     r"|unsent message|returned (?:message|mail)|message header|header of the original|undelivered message"
@@ -28,8 +27,8 @@ _RETURNED = re2.compile(
     r"|(?:Received: ?(?:from|by|\()|Return-Path: ?<|DKIM-Signature: |MIME-Version: ?1|ARC-Seal: )"
     r")"
 )
-_COMMENT = re2.compile(r"(?s)<!--.*?-->")
-_INVISIBLE = re2.compile(r"(?is)<(?:style|script|head|title)\b.*?</(?:style|script|head|title)\s*>")
+_COMMENT = linear.compile(r"(?s)<!--.*?-->")
+_INVISIBLE = linear.compile(r"(?is)<(?:style|script|head|title)\b.*?</(?:style|script|head|title)\s*>")
 # Each of these stops at the next angle bracket, so ``re`` is linear as well, and costs less.
 _BREAK = re.compile(r"(?ai)<(?:br|/?p|/?div|/?tr|/?li|/?ul|/?table|/?h[1-6]|/?pre|/?blockquote|hr)\b[^<>]*>")
 _CELL = re.compile(r"(?ai)</?t[dh]\b[^<>]*>")
@@ -62,10 +61,10 @@ def html_to_text(source: str) -> str:
     """Return the visible text of the first 256 KiB of HTML, block elements as lines; linear in its size."""
     text = source[:_HTML_LIMIT]
     if "<!--" in text:
-        text = str(_COMMENT.sub(" ", text))
+        text = _COMMENT.sub(" ", text)
     lowered = text.lower()
     if any(tag in lowered for tag in ("</style", "</script", "</head", "</title")):
-        text = str(_INVISIBLE.sub(" ", text))
+        text = _INVISIBLE.sub(" ", text)
     text = text.replace("\r", "")
     if "<br" in lowered or "<p" in lowered or "<div" in lowered:
         lowered = text.lower()

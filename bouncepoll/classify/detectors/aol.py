@@ -2,9 +2,7 @@
 
 from collections.abc import Iterator
 
-import re2
-
-from bouncepoll.classify import notice
+from bouncepoll.classify import linear, notice
 from bouncepoll.model.reading import Reading
 from bouncepoll.model.verdict import Detection, Kind, Passage
 
@@ -16,8 +14,8 @@ _WORDS = (
     r" because (?:they are|he is|she is) not accepting mail from"
 )
 _FIRST_WORDS = r"^[ \t]*" + _WORDS.replace(" ", r"\s+")
-_SIGNATURE = re2.compile(r"(?im)" + _FIRST_WORDS + r"\s+\S{3,320}?:?[ \t]*$")
-_NAME = re2.compile(r"(?m)^[ \t]*([A-Za-z0-9][A-Za-z0-9._-]{1,63})[ \t]*$")
+_SIGNATURE = linear.compile(r"(?im)" + _FIRST_WORDS + r"\s+\S{3,320}?:?[ \t]*$")
+_NAME = linear.compile(r"(?m)^[ \t]*([A-Za-z0-9][A-Za-z0-9._-]{1,63})[ \t]*$")
 
 
 class AolDetector:

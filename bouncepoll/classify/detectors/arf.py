@@ -1,8 +1,6 @@
 """Complaints and other feedback in the Abuse Reporting Format (RFC 5965, RFC 6591, RFC 6650)."""
 
-import re2
-
-from bouncepoll.classify import notice
+from bouncepoll.classify import linear, notice
 from bouncepoll.classify.address import normalise
 from bouncepoll.classify.fields import Group, first, groups
 from bouncepoll.model.reading import Reading
@@ -29,7 +27,7 @@ _KINDS = {
 }
 _RECIPIENT_FIELDS = ("original-rcpt-to", "removal-recipient", "original-recipient", "x-original-rcpt-to", "recipient")
 # https://sendersupport.olc.protection.outlook.com/snds/JMRP.aspx; the field holds who clicked "junk".
-_JMRP = re2.compile(r"(?i)^\s*complaint about message from\b")
+_JMRP = linear.compile(r"(?i)^\s*complaint about message from\b")
 _REDACTED = frozenset({"redacted", "x", "xxx", "undisclosed", "hidden", "removed"})
 
 

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 
-import re2
-
+from bouncepoll.classify import linear
 from bouncepoll.model.reading import Reading
 from bouncepoll.model.report import RecipientReport
 from bouncepoll.model.verdict import Claim, Detection, Kind, Passage
@@ -64,16 +63,16 @@ _SIGNS: tuple[tuple[str, Callable[[str], bool]], ...] = (
 _ABSENT = (("Auto-Submitted", "vacation"), ("X-Apple-Action", "vacation"))
 
 # What a mail system sends answers for nobody; if no detector understood it, a person should see it.
-_MAIL_SYSTEM = re2.compile(r"(?:mailer-?daemon|mail-?daemon|post_?master|mail-noreply)@")
+_MAIL_SYSTEM = linear.compile(r"(?:mailer-?daemon|mail-?daemon|post_?master|mail-noreply)@")
 # What mailing programs put on each mail of a mailing; nobody's absence assistant does.
 _CAMPAIGN_FIELDS = ("X-Campaign", "X-CampaignID", "X-Campaign-Id", "X-MC-User", "X-Mailgun-Tag", "X-CSA-Complaints")
 _LIST_FIELDS = ("List-Id", "List-Unsubscribe", "List-Post", "Mailing-List", "X-BeenThere")
 
-_ANSWER = re2.compile(r"(?i)^\s*(?:re|aw|antw|sv|vs|odp|res|rif|ynt|auto)\s*:")
+_ANSWER = linear.compile(r"(?i)^\s*(?:re|aw|antw|sv|vs|odp|res|rif|ynt|auto)\s*:")
 
-_PREFIXED = re2.compile(r"[:：]\s*\S")
+_PREFIXED = linear.compile(r"[:：]\s*\S")
 # How programs introduce what they quote: an attribution line, a rule with words, a block of header fields.
-_QUOTED = re2.compile(
+_QUOTED = linear.compile(
     r"(?im)^(?:[ \t]*[>|]"
     r"|[^\n]{6,200}(?:wrote|writes|schrieb|geschrieben|a écrit|escribió|ha scritto|scrive|schreef|escreveu"
     r"|skrev|kirjoitti"
@@ -85,10 +84,10 @@ _QUOTED = re2.compile(
     r"|보낸 사람)[ \t]*[:：])"
 )
 # Where a signature, a disclaimer or a list's footer begins.
-_FOOT = re2.compile(r"(?m)^(?:-- ?|[-_=*]{15,}[ \t]*)$")
-_ASKED = re2.compile(r"[?？؟](?:\s|$)")
+_FOOT = linear.compile(r"(?m)^(?:-- ?|[-_=*]{15,}[ \t]*)$")
+_ASKED = linear.compile(r"[?？؟](?:\s|$)")
 # What people want of the sender who are away and say so first; an automatic reply wants nothing.
-_WANTED = re2.compile(
+_WANTED = linear.compile(
     r"(?i)\b(?:my (?:order|parcel|subscription|invoice|address|copy)|(?:please|kindly) (?:send me|deliver"
     r"|cancel|change|remove|"
     r"unsubscribe|postpone|ship|update)|(?:send|ship|deliver|post) (?:me|it|them|us) |meine (?:bestellung"

@@ -1,8 +1,6 @@
 """Lists and newsletters that reach the mailbox: RFC 2369, RFC 2919, Precedence, and what says so at its end."""
 
-import re2
-
-from bouncepoll.classify import notice
+from bouncepoll.classify import linear, notice
 from bouncepoll.model.reading import Reading
 from bouncepoll.model.verdict import Detection, Kind, Passage
 
@@ -31,11 +29,11 @@ _FIELDS = (
     "X-Mailer-RecptId",
 )
 _PRECEDENCES = frozenset({"bulk", "list", "junk"})
-_ANSWER = re2.compile(
+_ANSWER = linear.compile(
     r"(?i)^\s*(?:\[[^\]]{1,60}\]\s*)?(?:re|aw|antw(?:ort)?|sv|vs|odp|res|rif|r|ref|ynt|ang|vá|atb|απ|отв|на|回复|回覆|答复|返信"
     r"|fwd?|wg|tr|rv|enc|vb|pd|i|doorst|転送|转发|轉寄)\s*(?:\[\d{1,3}\])?\s*[:：]"
 )
-_QUOTED = re2.compile(r"(?m)^[ \t]*>.*\n[ \t]*>")
+_QUOTED = linear.compile(r"(?m)^[ \t]*>.*\n[ \t]*>")
 _BULK = frozenset({Kind.BULK})
 
 

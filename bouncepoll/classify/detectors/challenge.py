@@ -1,7 +1,6 @@
 """Challenges: a program asks the sender to prove that he is a person (Boxbe, Spam Arrest, TMDA, qconfirm, …)."""
 
-import re2
-
+from bouncepoll.classify import linear
 from bouncepoll.model.reading import Reading
 from bouncepoll.model.report import RecipientReport
 from bouncepoll.model.verdict import Claim, Detection, Kind, Passage
@@ -22,11 +21,11 @@ _FIELDS = (
 )
 _NAMES = frozenset(field.lower() for field in _FIELDS)
 # A person who asks what such a mail wants forwards it, or quotes it.
-_PASSED_ON = re2.compile(r"(?i)^\s*(?:fwd?|wg|tr|rv|enc|i|vs|doorst|vb|pd|továbbítás)\s*:")
-_QUOTED = re2.compile(r"(?m)^[ \t]*>.*\n[ \t]*>")
+_PASSED_ON = linear.compile(r"(?i)^\s*(?:fwd?|wg|tr|rv|enc|i|vs|doorst|vb|pd|továbbítás)\s*:")
+_QUOTED = linear.compile(r"(?m)^[ \t]*>.*\n[ \t]*>")
 _SPEAKER_LIMIT = 8192
 # A word each of the rules needs: asked first, for it is much cheaper than all the rules.
-_HINT = re2.compile(
+_HINT = linear.compile(
     r"(?i)confirm|verif|approv|release|guest list|waitlist|courtesy|allow|junk mail|held|conf#|killer|blocker|qconfirm"
     r"|cli[cq]|klick|tira-?teima|mailinblack|authentifi|best(?:ä|ae)tig|antworten|arrest|prove|pulse|respond|rispond|подтверд"
 )

@@ -1,7 +1,6 @@
 """Reports of domains, not of recipients: DMARC (RFC 7489 section 7), SMTP TLS (RFC 8460), failures told in words."""
 
-import re2
-
+from bouncepoll.classify import linear
 from bouncepoll.model.message import Part
 from bouncepoll.model.reading import Reading
 from bouncepoll.model.verdict import Detection, Kind, Passage
@@ -15,17 +14,17 @@ _FIELDS = ("TLS-Report-Domain", "TLS-Report-Submitter")
 _NAMES = frozenset(field.lower() for field in _FIELDS)
 # RFC 7489 section 7.2.1.1 and RFC 8460 section 5.1: receiver "!" policy-domain "!" begin "!" end ["!" unique] "." ext.
 # QUIRK: some put a prefix before it, end with ".gzip" or ".json.gzip", or write the days as dates.
-_FILENAME = re2.compile(
+_FILENAME = linear.compile(
     r"(?i)^[^!\s]{1,255}![^!\s]{1,255}!\d{6,14}(?:\.\d+)?!\d{6,14}(?:\.\d+)?(?:![^!\s]{1,200})?\.(?:xml|json"
     r"|zip|gz)(?:\.gz(?:ip)?)?$"
 )
-_PACKED = re2.compile(r"(?i)^[^\s]{0,200}dmarc[^\s]{0,200}\.(?:xml|zip)(?:\.gz)?$")
-_SUBJECT = re2.compile(
+_PACKED = linear.compile(r"(?i)^[^\s]{0,200}dmarc[^\s]{0,200}\.(?:xml|zip)(?:\.gz)?$")
+_SUBJECT = linear.compile(
     r"(?i)^\s*(?:\[[^\]]{1,40}\]\s*)?(?:Report Domain:\s*\S{1,255}[\s;,]*Submitter:"
     r"|(?:DMARC|TLS)(?: aggregate| failure| forensic)? report (?:for|from|domain)\b[: ]{0,3}\S{1,255}\.\S)"
 )
 # RFC 6591 appendix B as OpenDMARC and others send it without the report part; aggregate reports told in words.
-_OPENING = re2.compile(
+_OPENING = linear.compile(
     r"(?i)^\s*(?:this is an? (?:(?:spf|dkim|dmarc|authentication)(?:[ /]+(?:spf|dkim|dmarc"
     r"|authentication))*[- ]failure report"
     r"|(?:email )?(?:authentication|auth)[- ]failure report|dmarc (?:aggregate|failure|forensic)? ?report"
@@ -34,7 +33,7 @@ _OPENING = re2.compile(
 )
 # What the alternatives of the pattern begin with.
 _FIRST_WORDS = ("this is a", "email auth", "auth", "dmarc ", "aggregate ", "smtp ")
-_XML = re2.compile(r"(?s)^[^<]{0,3}(?:<\?xml[^>]{0,100}>\s*)?<feedback\b.{0,200}<(?:version|report_metadata)>")
+_XML = linear.compile(r"(?s)^[^<]{0,3}(?:<\?xml[^>]{0,100}>\s*)?<feedback\b.{0,200}<(?:version|report_metadata)>")
 
 
 class AggregateReportDetector:

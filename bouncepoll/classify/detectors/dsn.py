@@ -2,9 +2,7 @@
 
 from collections.abc import Iterator
 
-import re2
-
-from bouncepoll.classify import diagnostic, notice
+from bouncepoll.classify import diagnostic, linear, notice
 from bouncepoll.classify.address import bare_name, normalise
 from bouncepoll.classify.fields import Group, first, groups, typed
 from bouncepoll.model.message import Part
@@ -16,7 +14,7 @@ from bouncepoll.model.verdict import Claim, Detection, Kind, Passage
 TIER = 10
 
 _STATUS_TYPES = frozenset({"message/delivery-status", "message/global-delivery-status"})
-_IN_TEXT = re2.compile(r"(?im)^[ \t]*(?:Final|Original)-Recipient[ \t]*:")
+_IN_TEXT = linear.compile(r"(?im)^[ \t]*(?:Final|Original)-Recipient[ \t]*:")
 _KINDS = {
     Action.FAILED: Kind.BOUNCE,
     Action.DELAYED: Kind.DELAY,

@@ -1,7 +1,6 @@
 """Text and HTML notices of Exchange 5.5 to 2019, Exchange Online and Outlook.com."""
 
-import re2
-
+from bouncepoll.classify import linear
 from bouncepoll.classify.notice import ADDRESS, BARE_HEAD, TextNotice
 
 TIER = 30
@@ -14,12 +13,12 @@ _SIGNATURE = (
     r"|Die Nachricht konnte an die folgenden Empf|Fehler bei der Zustellung der Nachricht an folgende"
     r"|.{0,80}MSEXCH:)"
 )
-_ON_DATE = re2.compile(r"(?im)^[ \t]*['\"<]?" + ADDRESS + r"['\">]? (?:on|am|le|el|il|op) [^\n]{6,80}$")
-_ADMINISTRATORS = re2.compile(
+_ON_DATE = linear.compile(r"(?im)^[ \t]*['\"<]?" + ADDRESS + r"['\">]? (?:on|am|le|el|il|op) [^\n]{6,80}$")
+_ADMINISTRATORS = linear.compile(
     r"(?im)^[ \t]*" + ADDRESS + r"[ \t]*(?:\n[ \t]*)?(?:Remote Server returned|#|[^\n]{0,20}#[<45])"
 )
-_SENTENCE = re2.compile(r"(?im)^[ \t]*Your message to " + ADDRESS + r" couldn't be delivered")
-_MAILTO = re2.compile(r"(?im)^[^\n]{0,80}(?:\(|<mailto:|mailto:)" + ADDRESS + r"\)?>?")
+_SENTENCE = linear.compile(r"(?im)^[ \t]*Your message to " + ADDRESS + r" couldn't be delivered")
+_MAILTO = linear.compile(r"(?im)^[^\n]{0,80}(?:\(|<mailto:|mailto:)" + ADDRESS + r"\)?>?")
 
 
 def create() -> TextNotice:

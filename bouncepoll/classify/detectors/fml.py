@@ -1,14 +1,12 @@
 """Refusals of the mailing-list server fml (X-MLServer), which answers as LIST-admin for the list."""
 
-import re2
-
-from bouncepoll.classify import notice
+from bouncepoll.classify import linear, notice
 from bouncepoll.model.reading import Reading
 from bouncepoll.model.verdict import Detection, Kind, Passage
 
 TIER = 20
 
-_REFUSED = re2.compile(
+_REFUSED = linear.compile(
     r"(?i)not (?:a )?member|ignored as it should be|invalid (?:command|header)|member only|loop|rejected|reject"
     r"|restrict|spam|too (?:large|big)|illegal|from a system account"
 )

@@ -2,9 +2,7 @@
 
 from collections.abc import Iterator
 
-import re2
-
-from bouncepoll.classify import notice
+from bouncepoll.classify import linear, notice
 from bouncepoll.classify.address import addresses
 from bouncepoll.classify.notice import ADDRESS, ANGLE_HEAD, BARE_HEAD
 from bouncepoll.model.reading import Reading
@@ -13,7 +11,7 @@ from bouncepoll.model.verdict import Detection, Kind
 TIER = 40
 
 _LIMIT = 16_384
-_LABELLED = re2.compile(
+_LABELLED = linear.compile(
     r"(?im)^[ \t*-]*(?:(?:failed |intended |final |original |e-?mail |mail |delivery |invalid |unknown |no such "
     r"|local )*"
     r"(?:recipients?|address(?:es)?"
@@ -21,13 +19,13 @@ _LABELLED = re2.compile(
     r"|user ?id|alias)"
     r"(?: ?\(s\)| address| name)?)[ \t]*[:=][ \t]*['\"<]{0,2}" + ADDRESS
 )
-_SENTENCE = re2.compile(
+_SENTENCE = linear.compile(
     r"(?im)(?:deliver\w*|send\w*|sent|unable|failed|failure|mail|message|forward\w*|undeliverable|reach\w*|recipient"
     r"|address|user|mailbox|account|zugestellt|livr\w*|entreg\w*|recapit\w*)\b[^@\n]{0,80}?(?:\n[ \t]*)?"
     r"[ \t<'\"(:\[]" + ADDRESS
 )
-_LEADING = re2.compile(r"(?im)^[ \t*-]{0,12}<?" + ADDRESS + r">?[ \t]*(?:[:;,(-]|\.\.\.|[ \t]+[^\s])")
-_TRANSCRIPT = re2.compile(
+_LEADING = linear.compile(r"(?im)^[ \t*-]{0,12}<?" + ADDRESS + r">?[ \t]*(?:[:;,(-]|\.\.\.|[ \t]+[^\s])")
+_TRANSCRIPT = linear.compile(
     r"(?im)^(?:>>> )?(?:RCPT To: ?|\d{3}[ -](?:\d\.\d{1,3}\.\d{1,3} )?)<?" + ADDRESS + r">?(?:\.\.\.|:|[ \t]|$)"
 )
 _HEADS = (_TRANSCRIPT, ANGLE_HEAD, BARE_HEAD, _LEADING, _LABELLED, _SENTENCE)

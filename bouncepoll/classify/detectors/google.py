@@ -1,8 +1,6 @@
 """Text notices of Gmail and Google Workspace before they had report parts, and of Google Groups."""
 
-import re2
-
-from bouncepoll.classify import notice
+from bouncepoll.classify import linear, notice
 from bouncepoll.classify.notice import BARE_HEAD, TextNotice
 from bouncepoll.model.reading import Reading
 from bouncepoll.model.verdict import Detection, Kind, Passage
@@ -16,7 +14,7 @@ _SIGNATURE = (
     r"|Message will be retried for .{1,20} more day|Your message wasn't delivered to"
     r"|We're writing to let you know that the group you tried to contact|Google tried to deliver your message)"
 )
-_SENDER = re2.compile(r"mailer-daemon@(?:google|googlemail|gmail)\.com")
+_SENDER = linear.compile(r"mailer-daemon@(?:google|googlemail|gmail)\.com")
 
 
 class GoogleDetector:

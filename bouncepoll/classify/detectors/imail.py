@@ -1,16 +1,14 @@
 """Notices of Ipswitch IMail (SMTP32): a line for each recipient, the reason before the address."""
 
-import re2
-
-from bouncepoll.classify import notice
+from bouncepoll.classify import linear, notice
 from bouncepoll.classify.notice import ADDRESS
 from bouncepoll.model.reading import Reading
 from bouncepoll.model.verdict import Detection, Kind, Passage
 
 TIER = 30
 
-_PROGRAM = re2.compile(r"(?i)^<?(?:SMTP32|IMail)\b")
-_LINE = re2.compile(
+_PROGRAM = linear.compile(r"(?i)^<?(?:SMTP32|IMail)\b")
+_LINE = linear.compile(
     r"(?im)^[ \t]*(?:[^@\n]{3,80}(?::|\bto)[ \t]+<?" + ADDRESS + r">?[ \t]*$|undeliverable to <?" + ADDRESS + r">?)"
 )
 

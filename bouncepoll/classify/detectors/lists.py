@@ -1,8 +1,6 @@
 """What mailing lists answer to a mail they do not pass on at once: Mailman 2 and 3, and those that write like them."""
 
-import re2
-
-from bouncepoll.classify import notice
+from bouncepoll.classify import linear, notice
 from bouncepoll.classify.address import normalise
 from bouncepoll.model.reading import Reading
 from bouncepoll.model.verdict import Detection, Kind, Passage
@@ -10,9 +8,9 @@ from bouncepoll.model.verdict import Detection, Kind, Passage
 TIER = 20
 
 # Mailman 2: Mailman/Handlers/Hold.py and Mailman/ListAdmin.py (templates postheld.txt, refuse.txt); Mailman 3 the same.
-_REFUSED = re2.compile(r"(?i)^\s*request to mailing list .{1,100} rejected\s*$")
-_HELD = re2.compile(r"(?i)^\s*your message to .{1,200} awaits moderator approval\s*$")
-_ROLE = re2.compile(r"-(?:bounces|owner|admin|request|confirm)(?:\+[^@]*)?@")
+_REFUSED = linear.compile(r"(?i)^\s*request to mailing list .{1,100} rejected\s*$")
+_HELD = linear.compile(r"(?i)^\s*your message to .{1,200} awaits moderator approval\s*$")
+_ROLE = linear.compile(r"-(?:bounces|owner|admin|request|confirm)(?:\+[^@]*)?@")
 _LIMIT = 4096
 
 

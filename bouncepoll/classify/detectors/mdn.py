@@ -1,7 +1,6 @@
 """Disposition notifications (RFC 8098): somebody displayed, deleted or processed a mail. Never a bounce."""
 
-import re2
-
+from bouncepoll.classify import linear
 from bouncepoll.classify.address import normalise
 from bouncepoll.classify.fields import first, groups
 from bouncepoll.model.message import Part
@@ -13,12 +12,12 @@ from bouncepoll.model.verdict import Claim, Detection, Kind, Passage
 TIER = 5
 
 _TYPES = frozenset({"message/disposition-notification", "message/global-disposition-notification"})
-_REPORT = re2.compile(r"(?i)multipart/report\b.*\breport-type\s*=\s*\"?disposition-notification")
-_DISPOSITION = re2.compile(
+_REPORT = linear.compile(r"(?i)multipart/report\b.*\breport-type\s*=\s*\"?disposition-notification")
+_DISPOSITION = linear.compile(
     r"(?im)^Disposition:[ \t]*[^\n;]{1,80};[ \t]*(?:displayed|deleted|denied|dispatched|processed|failed)"
 )
 # Exchange and Outlook without the report: "Read: ", "Not read: ", "Gelesen: ", …; Notes and Mozilla: "Return Receipt".
-_SUBJECT = re2.compile(
+_SUBJECT = linear.compile(
     r"(?i)^\s*(?:(?:not |un)?read|(?:un|nicht )?gelesen|lu|non lu|le(?:í|i)do|no le(?:í|i)do|letto|non letto"
     r"|lida|n(?:ã|a)o lida"
     r"|gelezen|niet gelezen|l(?:ä|a)st|ej l(?:ä|a)st|ol(?:ä|a)st|lest|ulest|l(?:æ|ae)st|ul(?:æ|ae)st|luettu"

@@ -1,8 +1,6 @@
 """Notices of the SMTP MTA of Lotus Notes 4: the reason, then the address (Lotus SMTP MTA)."""
 
-import re2
-
-from bouncepoll.classify import notice
+from bouncepoll.classify import linear, notice
 from bouncepoll.classify.notice import ADDRESS
 from bouncepoll.model.reading import Reading
 from bouncepoll.model.verdict import Detection, Kind, Passage
@@ -10,8 +8,8 @@ from bouncepoll.model.verdict import Detection, Kind, Passage
 TIER = 30
 
 _TITLE = r"^[ \t]*-{3,}[ \t]*Failure Reasons[ \t]*-{3,}[ \t]*$"
-_SIGNATURE = re2.compile(f"(?im){_TITLE}")
-_LINE = re2.compile(r"(?im)^[ \t]*<?" + ADDRESS + r">?[ \t]*$")
+_SIGNATURE = linear.compile(f"(?im){_TITLE}")
+_LINE = linear.compile(r"(?im)^[ \t]*<?" + ADDRESS + r">?[ \t]*$")
 
 
 class NotesDetector:

@@ -1,7 +1,6 @@
 """Notices of OpenSMTPD (usr.sbin/smtpd/bounce.c): one line a recipient, the error behind the address."""
 
-import re2
-
+from bouncepoll.classify import linear
 from bouncepoll.classify.notice import ADDRESS, TextNotice
 
 TIER = 30
@@ -11,7 +10,7 @@ _SIGNATURE = (
     r"|An error has occurred while attempting to deliver a message"
     r"|A message is delayed for more than|Hi! This is the MAILER-DAEMON)"
 )
-_LINE = re2.compile(r"(?im)^[ \t]{0,4}<?" + ADDRESS + r">?:[ \t]")
+_LINE = linear.compile(r"(?im)^[ \t]{0,4}<?" + ADDRESS + r">?:[ \t]")
 
 
 def create() -> TextNotice:

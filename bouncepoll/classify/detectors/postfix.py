@@ -1,7 +1,6 @@
 """Text notices of Postfix: what is left when the report parts were cut off (bounce_notify_util.c)."""
 
-import re2
-
+from bouncepoll.classify import linear
 from bouncepoll.classify.notice import ADDRESS, ANGLE_HEAD, TextNotice
 
 TIER = 30
@@ -11,8 +10,8 @@ _SIGNATURE = (
     r"|# {0,2}THIS IS A WARNING ONLY\.)"
 )
 # The address stands in the first column; what is said of it is indented, and may begin with an address as well.
-_AT_MARGIN = re2.compile(r"(?im)^<" + ADDRESS + r">(?: \((?:expanded from|generated from)[^)\n]*\))?:")
-_FROM_TRANSCRIPT = re2.compile(r"(?im)^(?:Out: \d{3} [^<\n]{0,40}|In: +RCPT TO:)<" + ADDRESS + r">")
+_AT_MARGIN = linear.compile(r"(?im)^<" + ADDRESS + r">(?: \((?:expanded from|generated from)[^)\n]*\))?:")
+_FROM_TRANSCRIPT = linear.compile(r"(?im)^(?:Out: \d{3} [^<\n]{0,40}|In: +RCPT TO:)<" + ADDRESS + r">")
 
 
 def create() -> TextNotice:

@@ -2,9 +2,7 @@
 
 from collections.abc import Iterator
 
-import re2
-
-from bouncepoll.classify import notice
+from bouncepoll.classify import linear, notice
 from bouncepoll.classify.notice import ADDRESS
 from bouncepoll.model.reading import Reading
 from bouncepoll.model.verdict import Detection, Kind, Passage
@@ -16,16 +14,16 @@ _TITLES = (
     r"|Session transcript follows"
     r"|Unsent message follows|Recipients of this delivery) ?-{3,}"
 )
-_SIGNATURE = re2.compile(f"(?im){_TITLES}")
-_TRANSCRIPT = re2.compile(
+_SIGNATURE = linear.compile(f"(?im){_TITLES}")
+_TRANSCRIPT = linear.compile(
     r"(?im)^[ \t]*-{3,} ?(?:Transcript of session follows|Session transcript follows) ?-{3,}[^\n]*$"
 )
-_LISTED = re2.compile(
+_LISTED = linear.compile(
     r"(?im)^[ \t]*<" + ADDRESS + r">(?:[ \t,:]|$)|^[ \t]*" + ADDRESS + r"(?:[ \t]+\((?:expanded|reason)|[ \t]*$)"
 )
 # The line with the address ends what was said of it: ">>> RCPT To:<…>", "<<< 550 …", "550 <…>... User unknown".
-_CONCLUDED = re2.compile(r"(?im)^\d{3}[ -](?:\d\.\d{1,3}\.\d{1,3} )?<?" + ADDRESS + r">?(?:\.\.\.|:)[^\n]*$")
-_ASKED = re2.compile(r"(?im)^>>> RCPT To: ?<" + ADDRESS + r">")
+_CONCLUDED = linear.compile(r"(?im)^\d{3}[ -](?:\d\.\d{1,3}\.\d{1,3} )?<?" + ADDRESS + r">?(?:\.\.\.|:)[^\n]*$")
+_ASKED = linear.compile(r"(?im)^>>> RCPT To: ?<" + ADDRESS + r">")
 
 
 class SendmailDetector:

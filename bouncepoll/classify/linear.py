@@ -1,0 +1,153 @@
+"""Patterns in linear time: RE2 as google-re2 has it, without most of what its Python layer costs.
+
+In a text as short as a notice that layer takes much longer than the search itself, for it counts characters whatever
+the text is. Nearly every mail is ASCII, where an octet is a character.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import re2
+
+#: RE2 does not take a pattern.
+PatternError = re2.error
+
+_ANCHOR = re2._re2.RE2.Anchor  # noqa: SLF001 - the layer below is what is wanted
+_ANYWHERE, _AT_START, _AS_WHOLE = _ANCHOR.UNANCHORED, _ANCHOR.ANCHOR_START, _ANCHOR.ANCHOR_BOTH
+
+#: The first and the last index of a group, ``(-1, -1)`` where it took no part.
+Span = tuple[int, int]
+
+
+class Match:
+    """What a pattern found in a text: the subset of ``re.Match`` that is needed."""
+
+    __slots__ = ("_spans", "_text")
+
+    def __init__(self, text: str, spans: Sequence[Span]) -> None:
+        """``spans`` in characters: that of the whole match, then that of each group."""
+        self._text = text
+        self._spans = spans
+
+    def __getitem__(self, group: int) -> Any:
+        """Return what a group matched (0: the whole match), None where it took no part."""
+        start, end = self._spans[group]
+        return self._text[start:end] if start >= 0 else None
+
+    def groups(self) -> tuple[str | None, ...]:
+        """Return what each group matched, from the first on."""
+        return tuple([self[group] for group in range(1, len(self._spans))])
+
+    def start(self, group: int = 0) -> int:
+        """Return where a group begins, -1 where it took no part."""
+        return self._spans[group][0]
+
+    def end(self, group: int = 0) -> int:
+        """Return where a group ends, -1 where it took no part."""
+        return self._spans[group][1]
+
+    def span(self, group: int = 0) -> Span:
+        """Return where a group begins and ends."""
+        return self._spans[group]
+
+
+class Pattern:
+    """A compiled pattern. Safe to use from several threads."""
+
+    __slots__ = ("_match", "names", "pattern")
+
+    def __init__(self, pattern: str, options: Any = None) -> None:
+        """``options``: ``re2.Options``.
+
+        Raises:
+            PatternError: RE2 does not take it.
+        """
+        compiled = re2.compile(pattern, options)
+        self.pattern = pattern
+        #: The number of each group that has a name.
+        self.names: dict[str, int] = dict(compiled.groupindex)
+        self._match: Callable[..., Sequence[Span]] = compiled._regexp.Match  # noqa: SLF001 - see above
+
+    def search(self, text: str) -> Match | None:
+        """Return the first match in ``text``, or None."""
+        return self._first(_ANYWHERE, text)
+
+    def match(self, text: str) -> Match | None:
+        """Return the match at the start of ``text``, or None."""
+        return self._first(_AT_START, text)
+
+    def fullmatch(self, text: str) -> Match | None:
+        """Return the match that is the whole of ``text``, or None."""
+        return self._first(_AS_WHOLE, text)
+
+    def is_in(self, text: str) -> bool:
+        """Whether the pattern matches anywhere in ``text``."""
+        octets = text.encode()
+        return self._match(_ANYWHERE, octets, 0, len(octets))[0][0] >= 0
+
+    def finditer(self, text: str) -> Iterator[Match]:
+        """Yield the matches in ``text`` that do not overlap."""
+        octets = text.encode()
+        end, at = len(octets), 0
+        is_ascii = end == len(text)
+        counted = (0, 0)
+        while True:
+            spans = self._match(_ANYWHERE, octets, at, end)
+            start, stop = spans[0]
+            if start < 0:
+                return
+            if is_ascii:
+                yield Match(text, spans)
+            else:
+                counted = start, counted[1] + len(octets[counted[0] : start].decode())
+                yield Match(text, _in_characters(octets, spans, counted[1]))
+            if at == end:
+                return
+            at = stop if stop > at else _next_character(octets, at)
+
+    def sub(self, replacement: str | Callable[[Match], str], text: str) -> str:
+        """Return ``text`` with each match replaced: by a text as it is, or by what is returned for the match."""
+        pieces: list[str] = []
+        end = 0
+        for match in self.finditer(text):
+            start, stop = match.span()
+            pieces += (text[end:start], replacement if isinstance(replacement, str) else replacement(match))
+            end = stop
+        pieces.append(text[end:])
+        return "".join(pieces)
+
+    def named(self, match: Match) -> dict[str, str | None]:
+        """Return what each group that has a name matched, in a match of this pattern."""
+        return {name: match[number] for name, number in self.names.items()}
+
+    def _first(self, anchor: Any, text: str) -> Match | None:
+        octets = text.encode()
+        spans = self._match(anchor, octets, 0, len(octets))
+        start = spans[0][0]
+        if start < 0:
+            return None
+        if len(octets) == len(text):
+            return Match(text, spans)
+        return Match(text, _in_characters(octets, spans, len(octets[:start].decode())))
+
+
+def compile(pattern: str, options: Any = None) -> Pattern:  # noqa: A001 - as in ``re``
+    """Return a compiled pattern; see ``Pattern``."""
+    return Pattern(pattern, options)
+
+
+def _in_characters(octets: bytes, spans: Sequence[Span], start: int) -> list[Span]:
+    """Return spans of octets in characters; ``start`` is the first of the whole match in characters."""
+    first = spans[0][0]
+    at = {-1: -1}
+    for offset in {offset for span in spans for offset in span if offset >= 0}:
+        at[offset] = start + len(octets[first:offset].decode())
+    return [(at[begin], at[end]) for begin, end in spans]
+
+
+def _next_character(octets: bytes, at: int) -> int:
+    """Return the index behind the UTF-8 character at ``at``."""
+    at += 1
+    while at < len(octets) and octets[at] & 0xC0 == 0x80:
+        at += 1
+    return at
