@@ -1,13 +1,14 @@
 """Asks the detectors in order, gives each finding its reason by the rules, and sums up."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import re2
 import structlog
 
 from bouncepoll.classify import absence, diagnostic, linear, text
+from bouncepoll.classify.prefilter import necessary_of_lines
 from bouncepoll.classify.rulebook import Facts, RuleBook
 from bouncepoll.errors import ConfigurationError
 from bouncepoll.model.message import Message
@@ -73,7 +74,11 @@ class Classifier:
         """``changed`` is asked before each mail for rules to use from then on; None: no others."""
         ordered = sorted(detectors, key=lambda tiered: (tiered.tier, tiered.detector.name))
         self._detectors = tuple(tiered.detector for tiered in ordered)
-        self._gates, self._signatures = _gates(self._detectors)
+        self._signatures = _Signatures(self._detectors)
+        self._gates = tuple(
+            (at, detector, getattr(detector, "fields", None), hasattr(detector, "signature"))
+            for at, detector in enumerate(self._detectors)
+        )
         self.rules = rules
         self._changed = changed
 
@@ -87,12 +92,12 @@ class Classifier:
         if self._changed is not None:
             self.rules = self._changed() or self.rules
         reading = text.read(message)
-        signed: frozenset[int] | None = None
-        for detector, number, fields in self._gates:
-            if fields is None or not reading.has(fields):
-                if number is not None and signed is None:
-                    signed = frozenset(self._signatures.Match(reading.text[:SIGNATURE_LIMIT]) or ())
-                if (number is not None and number not in (signed or ())) or (number is None and fields is not None):
+        signed: set[int] | None = None
+        for at, detector, fields, has_signature in self._gates:
+            if (has_signature or fields is not None) and (fields is None or not reading.has(fields)):
+                if signed is None and has_signature:
+                    signed = self._signatures.found(reading.text[:SIGNATURE_LIMIT])
+                if not has_signature or at not in (signed or ()):
                     continue
             detection = self._ask(detector, reading)
             if detection is None:
@@ -147,25 +152,38 @@ class Classifier:
         return Finding(report.recipient, kind, reason, _permanence(kind, report), evidence, report, stated)
 
 
-def _gates(
-    detectors: Iterable[Detector],
-) -> tuple[list[tuple[Detector, int | None, frozenset[str] | None]], Any]:
-    """Return each detector with the number of its signature and its fields, and the set of all signatures."""
-    options = re2.Options()
-    options.never_capture = True
-    options.log_errors = False
-    options.max_mem = _MAX_MEMORY_OCTETS
-    signatures = re2.Set.SearchSet(options)
-    gates: list[tuple[Detector, int | None, frozenset[str] | None]] = []
-    for detector in detectors:
-        signature = getattr(detector, "signature", None)
-        try:
-            number = signatures.Add(f"(?im){signature}") if signature is not None else None
-        except linear.PatternError as exc:
-            raise ConfigurationError(f"detector {detector.name!r}: its signature is no RE2 pattern: {exc}") from exc
-        gates.append((detector, number, getattr(detector, "fields", None)))
-    signatures.Compile()
-    return gates, signatures
+class _Signatures:
+    """The signatures of all detectors, looked for in one scan."""
+
+    def __init__(self, detectors: Sequence[Detector]) -> None:
+        """Raises ConfigurationError: a signature is no RE2 pattern."""
+        options = re2.Options()
+        options.never_capture = True
+        options.log_errors = False
+        options.max_mem = _MAX_MEMORY_OCTETS
+        self._set = re2.Set.SearchSet(options)
+        self._parts: list[tuple[int, linear.Pattern | None]] = []
+        for at, detector in enumerate(detectors):
+            signature = getattr(detector, "signature", None)
+            if signature is None:
+                continue
+            try:
+                whole = linear.compile(f"(?im){signature}", options)
+            except linear.PatternError as exc:
+                raise ConfigurationError(f"detector {detector.name!r}: its signature is no RE2 pattern: {exc}") from exc
+            for part, is_asked in necessary_of_lines(signature):
+                self._set.Add(f"(?im){part}")
+                self._parts.append((at, whole if is_asked else None))
+        self._set.Compile()
+
+    def found(self, text: str) -> set[int]:
+        """Return the places (in ``detectors``) of the detectors whose signature is in ``text``."""
+        found: set[int] = set()
+        for part in self._set.Match(text) or ():
+            detector, whole = self._parts[part]
+            if whole is None or (detector not in found and whole.is_in(text)):
+                found.add(detector)
+        return found
 
 
 def _joined(*places: str | None) -> str | None:
