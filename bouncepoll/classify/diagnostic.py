@@ -1,8 +1,8 @@
 """Reads the status codes and the host out of a diagnostic text."""
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from bouncepoll.classify import linear
 from bouncepoll.model.status import EnhancedStatus, SmtpReply
@@ -34,8 +34,7 @@ _GAVE = linear.compile(r"(?i)([a-z0-9_-]+(?:\.[a-z0-9_-]+)+) (?:gave this error|
 _GENERIC_DETAIL = frozenset({(0, 0)})
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
+class Diagnosis(NamedTuple):
     """What a text says in codes; None where it does not."""
 
     reply: SmtpReply | None = None

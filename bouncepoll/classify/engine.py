@@ -1,7 +1,6 @@
 """Asks the detectors in order, gives each finding its reason by the rules, and sums up."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import re2
@@ -137,7 +136,7 @@ class Classifier:
         """Return what is said of one recipient; ``shown`` is what made the mail one of its kind."""
         report = claim.report
         if kind not in _UNDELIVERED:
-            evidence = replace(shown, where=_joined(shown.where, claim.where))
+            evidence = shown._replace(where=_joined(shown.where, claim.where)) if claim.where else shown
             return Finding(report.recipient, kind, None, _permanence(kind, report), evidence, report, stated)
         reply_code = report.reply.code if report.reply else None
         match = self.rules.reason(claim.passages, Facts(report.status, reply_code, report.remote_mta or ""))

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import re2
 
@@ -81,8 +81,7 @@ class Rule:
     examples: tuple[Example, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What is known of a recipient beside the texts: conditions of rules are tested on it."""
 
     status: EnhancedStatus | None = None
@@ -90,8 +89,7 @@ class Facts:
     remote: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """The rule that decided, and on which text."""
 
     rule: Rule

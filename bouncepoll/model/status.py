@@ -1,8 +1,8 @@
 """Status codes: RFC 3463 enhanced status codes and RFC 5321 replies."""
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 _ENHANCED = re.compile(r"(?<![\d.])([245])\.(\d{1,3})\.(\d{1,3})(?![\d.]*\d)")
 
@@ -16,8 +16,7 @@ class Permanence(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class EnhancedStatus:
+class EnhancedStatus(NamedTuple):
     """An enhanced mail system status code, ``class.subject.detail`` (RFC 3463 section 2)."""
 
     class_digit: int
@@ -39,8 +38,7 @@ class EnhancedStatus:
         return f"{self.class_digit}.{self.subject}.{self.detail}"
 
 
-@dataclass(frozen=True, slots=True)
-class SmtpReply:
+class SmtpReply(NamedTuple):
     """A reply of an SMTP or LMTP server (RFC 5321 section 4.2); ``text`` has its lines joined by single spaces."""
 
     code: int

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
+from typing import NamedTuple
 
 from bouncepoll.model.report import RecipientReport
 from bouncepoll.model.status import Permanence
@@ -71,8 +72,7 @@ class Severity(StrEnum):
     SOFT = "soft"
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """Enough to argue with: who decided, by which rule, on which text, found where.
 
     ``where`` names a header field, a report field or a part (``"Diagnostic-Code"``, ``"Subject"``, ``"part 1"``).
@@ -124,16 +124,14 @@ class Verdict:
     evidence: Evidence
 
 
-@dataclass(frozen=True, slots=True)
-class Passage:
+class Passage(NamedTuple):
     """A text that says why, and where it stands: what the rules are matched on."""
 
     text: str
     where: str
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """What a detector read of one recipient, before the rules gave it a reason.
 
     ``kind`` None: the kind of the whole detection. ``passages`` stand in the order in which they are believed.
@@ -146,8 +144,7 @@ class Claim:
     where: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Detection:
+class Detection(NamedTuple):
     """What a detector read in a mail: who is reported, and as what. The reason is found by the rules.
 
     ``may_be`` names the kinds a rule may turn it into (a notice into a delay, an automatic reply into a vacation);
