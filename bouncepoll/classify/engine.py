@@ -160,7 +160,7 @@ class _Signatures:
         options.never_capture = True
         options.log_errors = False
         options.max_mem = _MAX_MEMORY_OCTETS
-        self._set = re2.Set.SearchSet(options)
+        self._set = linear.PatternSet(options)
         self._parts: list[tuple[int, linear.Pattern | None]] = []
         for at, detector in enumerate(detectors):
             signature = getattr(detector, "signature", None)
@@ -171,14 +171,13 @@ class _Signatures:
             except linear.PatternError as exc:
                 raise ConfigurationError(f"detector {detector.name!r}: its signature is no RE2 pattern: {exc}") from exc
             for part, is_asked in necessary_of_lines(signature):
-                self._set.Add(f"(?im){part}")
+                self._set.add(f"(?im){part}")
                 self._parts.append((at, whole if is_asked else None))
-        self._set.Compile()
 
     def found(self, text: str) -> set[int]:
         """Return the places (in ``detectors``) of the detectors whose signature is in ``text``."""
         found: set[int] = set()
-        for part in self._set.Match(text) or ():
+        for part in self._set.found(text):
             detector, whole = self._parts[part]
             if whole is None or (detector not in found and whole.is_in(text)):
                 found.add(detector)

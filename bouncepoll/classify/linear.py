@@ -1,9 +1,12 @@
 """Patterns in linear time: RE2 as google-re2 has it, without most of what its Python layer costs.
 
 In a text as short as a notice that layer takes much longer than the search itself, for it counts characters whatever
-the text is. Nearly every mail is ASCII, where an octet is a character.
+the text is. Nearly every mail is ASCII, where an octet is a character. For such a text each pattern is compiled for
+octets: its automaton has a fraction of the transitions, most of which would lead through the octets of UTF-8. That for
+all other texts is built when the first one comes.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -17,6 +20,13 @@ _ANYWHERE, _AT_START, _AS_WHOLE = _ANCHOR.UNANCHORED, _ANCHOR.ANCHOR_START, _ANC
 
 #: The first and the last index of a group, ``(-1, -1)`` where it took no part.
 Span = tuple[int, int]
+# From an anchor, octets and the part of them to look at to the spans of the match and of its groups.
+_Matcher = Callable[[Any, bytes, int, int], Sequence[Span]]
+# The characters of a pattern that no ASCII text has, and an octet that none has either.
+_NO_ASCII = re.compile(r"[^\x00-\x7f]")
+_NO_ASCII_OCTET = "\xff"
+# They are "s" and "K" where case is ignored.
+_FOLDED_TO_ASCII = ("\u017f", "\u212a")
 
 
 class Match:
@@ -54,7 +64,7 @@ class Match:
 class Pattern:
     """A compiled pattern. Safe to use from several threads."""
 
-    __slots__ = ("_match", "names", "pattern")
+    __slots__ = ("_ascii", "_options", "_unicode", "names", "pattern")
 
     def __init__(self, pattern: str, options: Any = None) -> None:
         """``options``: ``re2.Options``.
@@ -62,11 +72,17 @@ class Pattern:
         Raises:
             PatternError: RE2 does not take it.
         """
-        compiled = re2.compile(pattern, options)
         self.pattern = pattern
+        self._options = options
+        self._unicode: _Matcher | None = None
+        try:
+            for_octets, (octets,) = _for_ascii((pattern,), options)
+            compiled = re2.compile(octets, for_octets)
+        except PatternError:
+            compiled = re2.compile(pattern, options)  # which says what is wrong in the characters of the pattern
         #: The number of each group that has a name.
-        self.names: dict[str, int] = dict(compiled.groupindex)
-        self._match: Callable[..., Sequence[Span]] = compiled._regexp.Match  # noqa: SLF001 - see above
+        self.names: dict[str, int] = {str(name, "ascii"): at for name, at in compiled.groupindex.items()}
+        self._ascii: _Matcher = compiled._regexp.Match  # noqa: SLF001 - see above
 
     def search(self, text: str) -> Match | None:
         """Return the first match in ``text``, or None."""
@@ -83,16 +99,17 @@ class Pattern:
     def is_in(self, text: str) -> bool:
         """Whether the pattern matches anywhere in ``text``."""
         octets = text.encode()
-        return self._match(_ANYWHERE, octets, 0, len(octets))[0][0] >= 0
+        return self._matcher(octets, text)(_ANYWHERE, octets, 0, len(octets))[0][0] >= 0
 
     def finditer(self, text: str) -> Iterator[Match]:
         """Yield the matches in ``text`` that do not overlap."""
         octets = text.encode()
         end, at = len(octets), 0
         is_ascii = end == len(text)
+        match = self._matcher(octets, text)
         counted = (0, 0)
         while True:
-            spans = self._match(_ANYWHERE, octets, at, end)
+            spans = match(_ANYWHERE, octets, at, end)
             start, stop = spans[0]
             if start < 0:
                 return
@@ -120,9 +137,16 @@ class Pattern:
         """Return what each group that has a name matched, in a match of this pattern."""
         return {name: match[number] for name, number in self.names.items()}
 
+    def _matcher(self, octets: bytes, text: str) -> _Matcher:
+        if len(octets) == len(text):
+            return self._ascii
+        if self._unicode is None:
+            self._unicode = re2.compile(self.pattern, self._options)._regexp.Match  # noqa: SLF001 - see above
+        return self._unicode
+
     def _first(self, anchor: Any, text: str) -> Match | None:
         octets = text.encode()
-        spans = self._match(anchor, octets, 0, len(octets))
+        spans = self._matcher(octets, text)(anchor, octets, 0, len(octets))
         start = spans[0][0]
         if start < 0:
             return None
@@ -134,6 +158,54 @@ class Pattern:
 def compile(pattern: str, options: Any = None) -> Pattern:  # noqa: A001 - as in ``re``
     """Return a compiled pattern; see ``Pattern``."""
     return Pattern(pattern, options)
+
+
+class PatternSet:
+    """Patterns that are looked for at once. Safe to use from several threads once it has all."""
+
+    def __init__(self, options: Any) -> None:
+        """``options``: ``re2.Options``."""
+        self._options = options
+        self._patterns: list[str] = []
+        self._ascii: Any = None
+        self._unicode: Any = None
+
+    def add(self, pattern: str) -> None:
+        """Add a pattern that RE2 takes; the first one is number 0."""
+        self._patterns.append(pattern)
+
+    def found(self, text: str) -> Sequence[int]:
+        """Return the numbers of the patterns that match anywhere in ``text``, in no order."""
+        octets = text.encode()
+        if len(octets) == len(text):
+            if self._ascii is None:
+                self._ascii = self._compiled(is_ascii=True)
+            return self._ascii.Match(octets) or ()
+        if self._unicode is None:
+            self._unicode = self._compiled(is_ascii=False)
+        return self._unicode.Match(octets) or ()
+
+    def _compiled(self, *, is_ascii: bool) -> Any:
+        options: Any = self._options
+        patterns: Sequence[str | bytes] = self._patterns
+        if is_ascii:
+            options, patterns = _for_ascii(self._patterns, options)
+        compiled = re2.Set.SearchSet(options)
+        for pattern in patterns:
+            compiled.Add(pattern)
+        compiled.Compile()
+        return compiled
+
+
+def _for_ascii(patterns: Sequence[str], options: Any) -> tuple[Any, list[bytes]]:
+    """Return options and patterns that match where ``patterns`` with ``options`` do, in texts of ASCII only."""
+    for_octets = re2.Options()
+    for name in re2.Options.NAMES:
+        setattr(for_octets, name, getattr(options or for_octets, name))
+    if any(letter in pattern for pattern in patterns for letter in _FOLDED_TO_ASCII):
+        return for_octets, [pattern.encode() for pattern in patterns]
+    for_octets.encoding = re2.Options.Encoding.LATIN1
+    return for_octets, [_NO_ASCII.sub(_NO_ASCII_OCTET, pattern).encode("latin-1") for pattern in patterns]
 
 
 def _in_characters(octets: bytes, spans: Sequence[Span], start: int) -> list[Span]:

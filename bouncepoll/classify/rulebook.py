@@ -299,22 +299,21 @@ class _PatternSet:
         self._owners: list[int] = []
         self._parts: list[tuple[int, bool]] = []
         self._compiled: Callable[[str], linear.Pattern] = cache(compile_pattern)
-        self._set = re2.Set.SearchSet(_options())
+        self._set = linear.PatternSet(_options())
         for index, rule in rules:
             for pattern in getattr(rule, field):
                 for part, is_asked in necessary(pattern):
-                    self._set.Add(part)
+                    self._set.add(part)
                     self._parts.append((len(self._patterns), is_asked))
                 self._patterns.append(pattern)
                 self._owners.append(index)
-        self._set.Compile()
 
     def candidates(self, text: str) -> Sequence[tuple[int, bool]]:
         """Return the patterns that may match, in order of precedence, and whether each has to be asked (``is_in``)."""
         if not text or not self._owners:
             return ()
         found: dict[int, bool] = {}
-        for at in self._set.Match(text) or ():
+        for at in self._set.found(text):
             pattern, is_asked = self._parts[at]
             found[pattern] = is_asked and found.get(pattern, True)
         return sorted(found.items())

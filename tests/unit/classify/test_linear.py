@@ -47,6 +47,30 @@ def test_it_finds_what_the_layer_of_google_re2_finds(pattern: str, text: str) ->
     assert ours.sub(lambda match: f"[{match[0]}]", text) == theirs.sub(lambda match: f"[{match[0]}]", text)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "text", "expected"),
+    [
+        ("größe|size", "the size", True),
+        ("größe|size", "die Größe", True),
+        ("gr[öo](?:ß|ss)e", "GROSSE", True),
+        ("[^。]{3}x", "abcx", True),
+        (r"[\pL。]+!", "abc!", True),
+        ("\u212aelvin", "Kelvin", True),
+        ("ÿ", "y", False),
+        ("ÿ", "ÿ", True),
+    ],
+)
+def test_a_pattern_says_the_same_of_texts_of_ascii_and_of_others(pattern: str, text: str, expected: bool) -> None:
+    options = re2.Options()
+    options.case_sensitive = False
+    patterns = linear.PatternSet(options)
+    patterns.add("nothing")
+    patterns.add(pattern)
+    compiled = linear.compile(pattern, options)
+    assert [compiled.is_in(each) for each in (text, f"{text} ü")] == [expected, expected]
+    assert [list(patterns.found(each)) for each in (text, f"{text} ü")] == [[1] * expected, [1] * expected]
+
+
 def test_groups_are_known_by_name() -> None:
     pattern = linear.compile(r"(?P<local>\w+)@(?P<domain>\w+)(?P<port>:\d+)?")
     match = pattern.search("ä: bob@example")
