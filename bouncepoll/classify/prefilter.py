@@ -8,7 +8,9 @@ pattern is asked where that part was found.
 import re
 from collections.abc import Iterator
 
-_MIN_LETTERS = 4
+_MIN_LETTERS = 3
+# A gap at the beginning of a line is none: the automaton does not grow by it.
+_INDENTED = r"^[ \t]*"
 # A part of a pattern that stands for many characters: any atom but a letter with an open or a large count.
 _ATOM = r"(?:\\[sSwWdD]|\\p[A-Z]|\\p\{[^}]*\}|\.|\[\^?\]?(?:\\.|[^\]\\])*\])"
 _GAP = re.compile(_ATOM + r"(?:[*+]|\{\d*,(?:\d{2,})?\})\??")
@@ -33,6 +35,26 @@ def necessary(pattern: str) -> Iterator[tuple[str, bool]]:
             yield alternative, False
 
 
+def necessary_of_lines(pattern: str) -> Iterator[tuple[str, bool]]:
+    """Yield the same as ``necessary`` for a pattern such as ``^[ \\t]*(?:one|another)``, each alternative by itself."""
+    for alternative in _spread(pattern):
+        for part, is_asked in necessary(alternative.removeprefix(_INDENTED)):
+            yield (part, True) if is_asked else (alternative, False)
+
+
+def _spread(pattern: str) -> Iterator[str]:
+    """Yield the alternatives of a pattern; of those that end with a group, one for each of the group's alternatives."""
+    for alternative in _split(pattern, "|"):
+        start = at = 0
+        while at < len(alternative):
+            start, at = at, _end_of_atom(alternative, at)
+        last = alternative[start:]
+        if last.startswith("(?:"):
+            yield from (alternative[:start] + inner for inner in _split(last[3:-1], "|"))
+        else:
+            yield alternative
+
+
 def _weight(part: str) -> int:
     """Return how many letters a text has to hold at least for this part to match: the more, the rarer."""
     return min(_weight_of_one(alternative) for alternative in _split(part, "|"))
@@ -52,7 +74,9 @@ def _weight_of_one(part: str) -> int:
 def _weight_of_atom(atom: str) -> int:
     if atom.startswith("("):
         return _weight(atom[1:-1].removeprefix("?:"))
-    return int(len(atom) == 1 and atom.isalnum())
+    if len(atom) > 1 or not atom.isalnum():
+        return 0
+    return 1 if atom.isascii() else 2  # Chinese says in two characters what takes English six.
 
 
 def _between_gaps(alternative: str) -> Iterator[str]:

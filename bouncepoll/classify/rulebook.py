@@ -95,11 +95,11 @@ class Match(NamedTuple):
     where: str | None
 
 
-def compile_pattern(pattern: str) -> Any:
+def compile_pattern(pattern: str) -> linear.Pattern:
     """Compile one pattern as the sets do (case ignored, no captures).
 
     Raises:
-        linear.error: RE2 does not take it.
+        linear.PatternError: RE2 does not take it.
     """
     return linear.compile(pattern, _options())
 
@@ -118,7 +118,7 @@ class RuleBook:
         """
         self.rules: tuple[Rule, ...] = tuple(sorted(rules, key=lambda rule: rule.tier))
         self._diagnostics = _PatternSet(enumerate(self.rules), "pattern")
-        self._compiled: Callable[[str], Any] = cache(compile_pattern)
+        self._compiled: Callable[[str], linear.Pattern] = cache(compile_pattern)
         self._by_codes = lru_cache(remembered)(self._first_by_codes)
         self._short = lru_cache(remembered)(self._first_by_text)
         self._found = lru_cache(remembered)(self._diagnostics.found)
@@ -206,7 +206,7 @@ class RuleBook:
         return (
             (not rule.status or bool(rule.status & _spellings(facts.status)))
             and (not rule.reply or facts.reply_code in rule.reply)
-            and (not rule.remote or any(self._compiled(pattern).search(facts.remote) for pattern in rule.remote))
+            and (not rule.remote or any(self._compiled(pattern).is_in(facts.remote) for pattern in rule.remote))
         )
 
     def _first_by_codes(self, facts: Facts) -> int | None:
@@ -291,8 +291,8 @@ class _PatternSet:
         self._patterns: list[str] = []
         self._owners: list[int] = []
         self._parts: list[tuple[int, bool]] = []
-        self._compiled: Callable[[str], Any] = cache(compile_pattern)
-        self._set = linear.Set(_options())
+        self._compiled: Callable[[str], linear.Pattern] = cache(compile_pattern)
+        self._set = linear.PatternSet(_options())
         for index, rule in rules:
             for pattern in getattr(rule, field):
                 for part, is_asked in necessary(pattern):
@@ -300,21 +300,20 @@ class _PatternSet:
                     self._parts.append((len(self._patterns), is_asked))
                 self._patterns.append(pattern)
                 self._owners.append(index)
-        self._set.compile()
 
     def candidates(self, text: str) -> Sequence[tuple[int, bool]]:
         """Return the patterns that may match, in order of precedence, and whether each has to be asked (``is_in``)."""
         if not text or not self._owners:
             return ()
         found: dict[int, bool] = {}
-        for at in self._set.search(text):
+        for at in self._set.found(text):
             pattern, is_asked = self._parts[at]
             found[pattern] = is_asked and found.get(pattern, True)
         return sorted(found.items())
 
     def is_in(self, pattern: int, text: str) -> bool:
         """Whether a pattern matches in ``text``."""
-        return self._compiled(self._patterns[pattern]).search(text) is not None
+        return self._compiled(self._patterns[pattern]).is_in(text)
 
     def owner(self, pattern: int) -> int:
         """Return the index of the rule a pattern belongs to."""

@@ -171,7 +171,7 @@ class _Reader:
                 continue
             try:
                 compile_pattern(pattern)
-            except linear.error as exc:
+            except linear.PatternError as exc:
                 self._fault(
                     key, f"RE2 does not take {pattern!r}: {exc}; look-around and back references do not exist there"
                 )

@@ -61,10 +61,10 @@ def html_to_text(source: str) -> str:
     """Return the visible text of the first 256 KiB of HTML, block elements as lines; linear in its size."""
     text = source[:_HTML_LIMIT]
     if "<!--" in text:
-        text = str(_COMMENT.sub(" ", text))
+        text = _COMMENT.sub(" ", text)
     lowered = text.lower()
     if any(tag in lowered for tag in ("</style", "</script", "</head", "</title")):
-        text = str(_INVISIBLE.sub(" ", text))
+        text = _INVISIBLE.sub(" ", text)
     text = text.replace("\r", "")
     if "<br" in lowered or "<p" in lowered or "<div" in lowered:
         lowered = text.lower()

@@ -1,7 +1,6 @@
 """Status codes: RFC 3463 enhanced status codes and RFC 5321 replies."""
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -17,8 +16,7 @@ class Permanence(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class EnhancedStatus:
+class EnhancedStatus(NamedTuple):
     """An enhanced mail system status code, ``class.subject.detail`` (RFC 3463 section 2)."""
 
     class_digit: int

@@ -45,6 +45,8 @@ MAIL = b"From: a@example.org\r\nX-Odd: 1\r\nSubject: x\r\n\r\nfirst line\r\nThe 
         (None, None, 1),
         (r"^the machine says", None, 1),
         (r"^machine", None, 0),
+        (r"^(?:first words|.{0,10}machine says)", None, 1),
+        (r"^(?:first words|.{0,3}machine says)", None, 0),
         (None, frozenset({"x-odd"}), 1),
         (None, frozenset({"x-even"}), 0),
         (r"^machine", frozenset({"x-odd"}), 1),
