@@ -12,7 +12,7 @@ from bouncepoll.store.database import Database, file_exists, prepare_file
 log = structlog.get_logger()
 
 #: The version this program needs: the last file of ``migrations/versions``.
-HEAD = "0003"
+HEAD = "0006"
 VERSION_TABLE = "schema_version"
 
 # Any number nobody else uses: two processes that upgrade one PostgreSQL database at once wait for each other.
