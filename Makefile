@@ -7,7 +7,7 @@ CHECKED := bouncepoll migrations tests docs
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-header --quiet --upgrade
 
-.PHONY: demo test test-all test-reliability fuzz check unit bench corpus audit lock docs servers clean
+.PHONY: demo test test-all test-reliability fuzz check unit bench bench-load corpus audit lock docs servers clean
 
 demo: $(VENV)/.demo
 	$(BIN)/bouncepoll demo
@@ -51,6 +51,11 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m tests.bench.classifiers $(CORPUS)
 	$(BIN)/python -m tests.bench.imap
 	$(BIN)/python -m tests.bench.listener
+
+# What a database with a million mails takes, and how long what is asked of it takes then.
+bench-load: $(VENV)/.bench
+	./tests/servers/install.sh
+	$(BIN)/python -m tests.bench.load
 
 # The classifier's figures on a labelled corpus (dev/, evaluate.py, score.py); fails below the targets.
 corpus: $(VENV)/.dev

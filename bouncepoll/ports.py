@@ -171,8 +171,11 @@ class Watcher(Protocol):
         """
         ...
 
-    def wait(self, should_stop: Callable[[], bool]) -> bool:
-        """Wait until something may be new (True), or ``should_stop`` says so (False), asked twice a second.
+    def wait(self, should_stop: Callable[[], bool], wake: int | None = None) -> bool:
+        """Wait until something may be new (True), or ``should_stop`` says so (False).
+
+        It is asked when the file descriptor ``wake`` can be read, which nobody reads from; twice a second where that
+        is None.
 
         Raises:
             SourceUnavailable: the session is over.

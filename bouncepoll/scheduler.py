@@ -147,6 +147,7 @@ class Service:
     def _end(self, grace_s: float) -> bool:
         """Wait for the jobs, the listener and the watchers; whether all ended in time."""
         deadline = time.monotonic() + grace_s
+        self._watching.interrupt()
         if self._listener is not None:
             self._listener.close()
         finished = self._busy.wait(grace_s)

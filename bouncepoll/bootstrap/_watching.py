@@ -1,5 +1,6 @@
 """Mailboxes whose servers tell of new mails: one thread each, which asks for a poll when there is something."""
 
+import os
 import random
 import threading
 import time
@@ -58,9 +59,13 @@ class Watching:
         self._held = held
         self._random = rng or random.Random()  # noqa: S311 - spreads connections, guards nothing.
         self._threads: list[threading.Thread] = []
+        # Its reading end is at its end, and so can be read for ever, once the other one is closed: one for all threads.
+        self._wake_reader: int | None = None
+        self._wake_writer: int | None = None
 
     def start(self) -> None:
         """Begin to watch."""
+        self._wake_reader, self._wake_writer = os.pipe()
         for name in self._names:
             try:
                 watcher = self._watcher_for(name)
@@ -73,12 +78,24 @@ class Watching:
                 self._threads.append(thread)
                 thread.start()
 
+    def interrupt(self) -> None:
+        """Wake all threads, once ``stop`` is set; may be called twice."""
+        writer, self._wake_writer = self._wake_writer, None
+        if writer is not None:
+            os.close(writer)
+
     def wait(self, timeout_s: float) -> bool:
         """Wait for the end of all threads, once ``stop`` is set; whether it came in time."""
+        self.interrupt()
         deadline = time.monotonic() + timeout_s
         for thread in self._threads:
             thread.join(max(deadline - time.monotonic(), 0.0))
-        return not any(thread.is_alive() for thread in self._threads)
+        if any(thread.is_alive() for thread in self._threads):
+            return False
+        reader, self._wake_reader = self._wake_reader, None
+        if reader is not None:
+            os.close(reader)
+        return True
 
     def _watch(self, name: str, watcher: Watcher) -> None:
         failures = 0
@@ -112,7 +129,7 @@ class Watching:
             log.info("mailbox_watched", mailbox=name)
             # What came while nobody watched is not told.
             self._wake(name)
-            while watcher.wait(lambda: self._stop.is_set() or self._held()):
+            while watcher.wait(lambda: self._stop.is_set() or self._held(), self._wake_reader):
                 self._wake(name)
             return True
         finally:

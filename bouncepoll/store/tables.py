@@ -46,6 +46,8 @@ metadata = MetaData(
 UNSETTLED = text("NOT settled AND state = 'stored'")
 AWAITING_RETRY = text("state = 'retry'")
 UNSTRIPPED = text("NOT stripped")
+SENT = text("state = 'sent'")
+DEAD = text("state = 'dead'")
 
 blobs = Table(
     "blobs",
@@ -217,6 +219,9 @@ outbox = Table(
     UniqueConstraint("message_id", "filter_id", "forward_path"),
     CheckConstraint("state = 'sent' OR blob_digest IS NOT NULL", name="blob"),
     Index(None, "state", "next_attempt_at"),
+    # Nearly all forwards are sent ones: what retention, and who looks for dead letters, must not walk through.
+    Index("ix_outbox_sent", "finished_at", sqlite_where=SENT, postgresql_where=SENT),
+    Index("ix_outbox_dead", "id", sqlite_where=DEAD, postgresql_where=DEAD),
     sqlite_autoincrement=True,
 )
 

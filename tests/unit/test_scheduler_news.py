@@ -27,7 +27,7 @@ class Woken:
     def open(self) -> bool:
         return True
 
-    def wait(self, should_stop: ShouldStop) -> bool:
+    def wait(self, should_stop: ShouldStop, wake: int | None = None) -> bool:
         while not should_stop():
             if self._news.acquire(timeout=0.01):
                 return True

@@ -1,6 +1,7 @@
 """The threads that wait for new mails, over watchers that do as they are told."""
 
 import random
+import select
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -46,10 +47,13 @@ class FakeWatcher:
         self.opened += 1
         return self.opens.pop(0)() if self.opens else True
 
-    def wait(self, should_stop: Callable[[], bool]) -> bool:
+    def wait(self, should_stop: Callable[[], bool], wake: int | None = None) -> bool:
         if self.waits:
             return self.waits.pop(0)()
-        wait_until(should_stop, "the end")
+        assert wake is not None
+        # As the real ones do: asleep until the end, and not asking meanwhile.
+        assert select.select([wake], [], [], 20)[0]
+        assert should_stop()
         return False
 
     def close(self) -> None:
