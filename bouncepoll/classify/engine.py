@@ -168,6 +168,7 @@ class _Signatures:
                 continue
             try:
                 whole = linear.compile(f"(?im){signature}", options)
+                whole.check()
             except linear.PatternError as exc:
                 raise ConfigurationError(f"detector {detector.name!r}: its signature is no RE2 pattern: {exc}") from exc
             for part, is_asked in necessary_of_lines(signature):
