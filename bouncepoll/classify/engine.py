@@ -46,6 +46,7 @@ _MAX_MEMORY_OCTETS = 64 * 1024 * 1024
 
 _RANK = {kind: rank for rank, kind in enumerate(PRECEDENCE)}
 _UNDELIVERED = frozenset({Kind.BOUNCE, Kind.DELAY})
+_UNSUCCESSFUL = frozenset({Permanence.PERMANENT, Permanence.TRANSIENT})
 _AUTOMATIC = frozenset({Kind.VACATION, Kind.AUTO_REPLY})
 
 
@@ -185,8 +186,8 @@ class _Signatures:
         return found
 
 
-def _joined(*places: str | None) -> str | None:
-    return " + ".join(filter(None, places)) or None
+def _joined(place: str | None, another: str | None) -> str | None:
+    return f"{place} + {another}" if place and another else place or another or None
 
 
 def _permanence(kind: Kind, report: RecipientReport) -> Permanence:
@@ -204,8 +205,8 @@ def _permanence(kind: Kind, report: RecipientReport) -> Permanence:
         return Permanence.PERMANENT if report.status and report.status.class_digit == 5 else Permanence.UNKNOWN
     stated = (report.reply, report.status) if is_generic else (report.status, report.reply)
     for code in stated:
-        if code is not None and code.permanence in {Permanence.PERMANENT, Permanence.TRANSIENT}:
-            return code.permanence
+        if code is not None and (stated_by := code.permanence) in _UNSUCCESSFUL:
+            return stated_by
     return Permanence.UNKNOWN
 
 
