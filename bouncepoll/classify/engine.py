@@ -45,6 +45,7 @@ _MAX_MEMORY_OCTETS = 64 * 1024 * 1024
 
 _RANK = {kind: rank for rank, kind in enumerate(PRECEDENCE)}
 _UNDELIVERED = frozenset({Kind.BOUNCE, Kind.DELAY})
+_UNSUCCESSFUL = frozenset({Permanence.PERMANENT, Permanence.TRANSIENT})
 _AUTOMATIC = frozenset({Kind.VACATION, Kind.AUTO_REPLY})
 
 
@@ -166,6 +167,7 @@ class _Signatures:
                 continue
             try:
                 whole = linear.compile(f"(?im){signature}", options)
+                whole.check()
             except linear.PatternError as exc:
                 raise ConfigurationError(f"detector {detector.name!r}: its signature is no RE2 pattern: {exc}") from exc
             for part, is_asked in necessary_of_lines(signature):
@@ -182,11 +184,10 @@ class _Signatures:
         return found
 
 
-def _joined(*places: str | None) -> str | None:
-    return " + ".join(filter(None, places)) or None
+def _joined(place: str | None, another: str | None) -> str | None:
+    return f"{place} + {another}" if place and another else place or another or None
 
 
-_DECIDED = {Permanence.PERMANENT, Permanence.TRANSIENT}
 #: Kinds that say it themselves, whatever codes stand beside.
 _PERMANENCE_OF = {Kind.DELAY: Permanence.TRANSIENT, Kind.DELIVERED: Permanence.SUCCESS}
 
@@ -205,8 +206,8 @@ def _permanence(kind: Kind, report: RecipientReport) -> Permanence:
         # lasting nobody said.
         return Permanence.UNKNOWN
     stated = (report.reply, report.status) if is_generic else (report.status, report.reply)
-    permanences = (code.permanence for code in stated if code is not None)
-    return next((found for found in permanences if found in _DECIDED), Permanence.UNKNOWN)
+    permanences = [code.permanence for code in stated if code is not None]
+    return next((found for found in permanences if found in _UNSUCCESSFUL), Permanence.UNKNOWN)
 
 
 def _names_an_unknown_address(status: EnhancedStatus | None) -> bool:

@@ -62,27 +62,24 @@ class Match:
 
 
 class Pattern:
-    """A compiled pattern. Safe to use from several threads."""
+    """A pattern, compiled when it is first looked for. Safe to use from several threads."""
 
-    __slots__ = ("_ascii", "_options", "_unicode", "names", "pattern")
+    __slots__ = ("_ascii", "_options", "_unicode", "pattern")
 
     def __init__(self, pattern: str, options: Any = None) -> None:
-        """``options``: ``re2.Options``.
+        """``options``: ``re2.Options``."""
+        self.pattern = pattern
+        self._options = options
+        self._ascii: _Matcher | None = None
+        self._unicode: _Matcher | None = None
+
+    def check(self) -> None:
+        """Compile the pattern as it is.
 
         Raises:
             PatternError: RE2 does not take it.
         """
-        self.pattern = pattern
-        self._options = options
-        self._unicode: _Matcher | None = None
-        try:
-            for_octets, (octets,) = _for_ascii((pattern,), options)
-            compiled = re2.compile(octets, for_octets)
-        except PatternError:
-            compiled = re2.compile(pattern, options)  # which says what is wrong in the characters of the pattern
-        #: The number of each group that has a name.
-        self.names: dict[str, int] = {str(name, "ascii"): at for name, at in compiled.groupindex.items()}
-        self._ascii: _Matcher = compiled._regexp.Match  # noqa: SLF001 - see above
+        re2.compile(self.pattern, self._options)
 
     def search(self, text: str) -> Match | None:
         """Return the first match in ``text``, or None."""
@@ -135,13 +132,16 @@ class Pattern:
 
     def named(self, match: Match) -> dict[str, str | None]:
         """Return what each group that has a name matched, in a match of this pattern."""
-        return {name: match[number] for name, number in self.names.items()}
+        return {name: match[at] for name, at in re2.compile(self.pattern, self._options).groupindex.items()}
 
     def _matcher(self, octets: bytes, text: str) -> _Matcher:
         if len(octets) == len(text):
+            if self._ascii is None:
+                options, (pattern,) = _for_ascii((self.pattern,), self._options)
+                self._ascii = _matcher_of(pattern, options)
             return self._ascii
         if self._unicode is None:
-            self._unicode = re2.compile(self.pattern, self._options)._regexp.Match  # noqa: SLF001 - see above
+            self._unicode = _matcher_of(self.pattern, self._options)
         return self._unicode
 
     def _first(self, anchor: Any, text: str) -> Match | None:
@@ -166,8 +166,13 @@ def options(*, max_mem: int, ignore_case: bool = False) -> Any:
 
 
 def compile(pattern: str, options: Any = None) -> Pattern:  # noqa: A001 - as in ``re``
-    """Return a compiled pattern; see ``Pattern``."""
+    """Return a pattern; see ``Pattern``. What RE2 does not take is found out when it is first used, or by ``check``."""
     return Pattern(pattern, options)
+
+
+def _matcher_of(pattern: str | bytes, options: Any) -> _Matcher:
+    matcher: _Matcher = re2.compile(pattern, options)._regexp.Match  # noqa: SLF001 - see above
+    return matcher
 
 
 class PatternSet:

@@ -16,6 +16,7 @@ _ATOM = r"(?:\\[sSwWdD]|\\p[A-Z]|\\p\{[^}]*\}|\.|\[\^?\]?(?:\\.|[^\]\\])*\])"
 _GAP = re.compile(_ATOM + r"(?:[*+]|\{\d*,(?:\d{2,})?\})\??")
 _QUANTIFIER = re.compile(r"(?:[?*+]|\{\d*(?:,\d*)?\})\??")
 _FLAGS = re.compile(r"\(\?[^:]")
+_PLAIN = re.compile(r"[^\\()\[]+")
 _ESCAPES = re.compile(r"\\(?:[bBAzsSwWdD]|p[A-Z]|p\{[^}]*\})")
 
 
@@ -105,6 +106,9 @@ def _end_of_loose_group(pattern: str, at: int) -> int | None:
 
 def _split(pattern: str, mark: str) -> Iterator[str]:
     """Yield the parts of a pattern between the marks at its top level."""
+    if mark not in pattern:
+        yield pattern
+        return
     start = at = 0
     while at < len(pattern):
         if pattern[at] == mark:
@@ -125,7 +129,8 @@ def _end_of_atom(pattern: str, at: int) -> int:
         return at + 1
     at += 1
     while at < len(pattern) and pattern[at] != ")":
-        at = _end_of_atom(pattern, at)
+        plain = _PLAIN.match(pattern, at)
+        at = plain.end() if plain is not None else _end_of_atom(pattern, at)
     return min(at + 1, len(pattern))
 
 

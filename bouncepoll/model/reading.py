@@ -6,9 +6,9 @@ from typing import Any
 from bouncepoll.model.message import Message
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reading:
-    """A mail and its text, found once for all detectors.
+    """A mail and its text, found once for all detectors. Nothing but ``known`` is changed afterwards.
 
     ``text`` is what the sender of this mail wrote, at most 64 KiB: the plain text, else the HTML as text, cut before a
     returned mail. ``returned_text`` is the returned mail that stands in the same text (never matched by a rule, for

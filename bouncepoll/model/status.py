@@ -16,6 +16,9 @@ class Permanence(StrEnum):
     UNKNOWN = "unknown"
 
 
+_BY_CLASS = {2: Permanence.SUCCESS, 4: Permanence.TRANSIENT, 5: Permanence.PERMANENT}
+
+
 class EnhancedStatus(NamedTuple):
     """An enhanced mail system status code, ``class.subject.detail`` (RFC 3463 section 2)."""
 
@@ -32,7 +35,7 @@ class EnhancedStatus(NamedTuple):
     @property
     def permanence(self) -> Permanence:
         """What the class digit says (RFC 3463 section 3.1)."""
-        return {2: Permanence.SUCCESS, 4: Permanence.TRANSIENT, 5: Permanence.PERMANENT}[self.class_digit]
+        return _BY_CLASS[self.class_digit]
 
     def __str__(self) -> str:
         return f"{self.class_digit}.{self.subject}.{self.detail}"
@@ -48,9 +51,7 @@ class SmtpReply(NamedTuple):
     @property
     def permanence(self) -> Permanence:
         """What the first digit of the code says (RFC 5321 section 4.2.1)."""
-        return {2: Permanence.SUCCESS, 4: Permanence.TRANSIENT, 5: Permanence.PERMANENT}.get(
-            self.code // 100, Permanence.UNKNOWN
-        )
+        return _BY_CLASS.get(self.code // 100, Permanence.UNKNOWN)
 
     def __str__(self) -> str:
         return f"{self.code} {self.text}".rstrip()

@@ -51,8 +51,10 @@ class FakeWatcher:
         if self.waits:
             return self.waits.pop(0)()
         assert wake is not None
-        # As the real ones do: asleep until the end, and not asking meanwhile.
-        assert select.select([wake], [], [], 20)[0]
+        # As the real ones do: asleep until the end, and asking now and then.
+        while not select.select([wake], [], [], 0.01)[0]:
+            if should_stop():
+                return False
         assert should_stop()
         return False
 

@@ -80,4 +80,4 @@ def test_groups_are_known_by_name() -> None:
 
 def test_what_re2_does_not_take_is_said() -> None:
     with pytest.raises(linear.PatternError):
-        linear.compile(r"(a)\1", re2.Options())
+        linear.compile(r"(a)\1", re2.Options()).check()

@@ -46,6 +46,8 @@ def test_where_a_pattern_of_ours_matches_one_of_its_parts_does() -> None:
     checked = 0
     for rule in load_rules():
         for field in PATTERN_FIELDS:
+            for pattern in (*getattr(rule, field), *rule.remote):
+                compile_pattern(pattern).check()
             for pattern in getattr(rule, field):
                 parts = [compile_pattern(part) for part, _ in necessary(pattern)]
                 for example in rule.examples:
