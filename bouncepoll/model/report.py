@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from bouncepoll.model.status import EnhancedStatus, SmtpReply
 
@@ -16,8 +17,7 @@ class Action(StrEnum):
     EXPANDED = "expanded"
 
 
-@dataclass(frozen=True, slots=True)
-class RecipientReport:
+class RecipientReport(NamedTuple):
     """What is reported of one recipient (RFC 3464 section 2.3). Addresses are bare, without ``rfc822;`` and brackets.
 
     ``reply`` is the reply of the remote server where the diagnostic holds one. ``status`` may come from the text when

@@ -98,8 +98,7 @@ class Absence:
     write_to: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """What a mail says of one recipient; ``recipient`` is None where it cannot be known.
 
     ``reason`` is set for bounces and delays, None for every other kind. ``report`` holds what was reported in detail,
@@ -115,8 +114,7 @@ class Finding:
     absence: Absence | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What a mail is. ``findings`` has at most one entry a recipient and is empty for a human reply."""
 
     kind: Kind

@@ -86,7 +86,7 @@ def _revision(message_id: int, recipient: str | None, reason: Reason = Reason.MA
     evidence = Evidence("dsn", "rule.2", "full", "part 1")
     if recipient is None:
         return Revision(message_id, Verdict(Kind.REPLY, (), evidence), ())
-    found = replace(finding(recipient), reason=reason)
+    found = finding(recipient)._replace(reason=reason)
     return Revision(message_id, Verdict(Kind.BOUNCE, (found,), evidence), (Judged(found, Severity.SOFT),))
 
 
