@@ -27,4 +27,6 @@ class Reading:
 
     def has(self, names: frozenset[str]) -> bool:
         """Whether the mail has a header field of one of these names (in lower case)."""
-        return not names.isdisjoint(self.message.index or ())
+        index = self.message.index
+        # The other way round each of the mail's fields would be looked for among the names.
+        return index is not None and not index.keys().isdisjoint(names)
