@@ -13,6 +13,7 @@ import structlog
 from bouncepoll import registry
 from bouncepoll.analysis import Analyser, Analysing
 from bouncepoll.bootstrap._credentials import CredentialDesk
+from bouncepoll.bootstrap._delivery import backend_faults, check_delivery
 from bouncepoll.bootstrap._filters import FilterDesk
 from bouncepoll.bootstrap._lock import locked
 from bouncepoll.bootstrap._pausing import Pausing
@@ -23,7 +24,7 @@ from bouncepoll.deliver.drain import DrainReport, Outcome, RetryPolicy, drain
 from bouncepoll.deliver.forward import prepare
 from bouncepoll.errors import BouncepollError, ConfigurationError, FolderMissing, TransientError, UsageError
 from bouncepoll.model.delivery import OutboxState
-from bouncepoll.model.filter import BounceFilter, ForwardMode
+from bouncepoll.model.filter import BounceFilter
 from bouncepoll.pipeline import MailboxPlan, Poller, PollReport, next_poll_delay_s
 from bouncepoll.ports import Backend, Clock, Selection, Source
 from bouncepoll.reprocess import ReprocessReport
@@ -34,8 +35,6 @@ __all__ = ["Application", "PollOutcome", "analyser_with", "system_clock"]
 
 log = structlog.get_logger()
 
-#: Keys of a backend's section that may be missing as long as nothing is to be forwarded.
-_NEEDED_TO_FORWARD = ("host", "path")
 #: Over so many seconds a mailbox the polls are spread that a pause held.
 _SPREAD_S, _LONGEST_SPREAD_S = 0.05, 10.0
 
@@ -109,7 +108,7 @@ class Application:
     @cached_property
     def backend(self) -> Backend:
         """The configured way to hand over forwards."""
-        faults = self._backend_faults()
+        faults = backend_faults(self.settings)
         if faults:
             raise ConfigurationError(*faults)
         name = self.settings.delivery.backend
@@ -124,37 +123,7 @@ class Application:
         Raises:
             ConfigurationError: it is not, and it is needed; one line a fault.
         """
-        forwarding = [entry for entry in self.store.filters.all() if entry.enabled and entry.forward_to]
-        if not forwarding and not self.store.outbox.counts()[OutboxState.QUEUED]:
-            return
-        faults = self._backend_faults()
-        # A redirect may name the filter address instead, where that is an address and no catch-all.
-        need_address = [
-            entry
-            for entry in forwarding
-            if (entry.forward_mode or self.settings.forward.mode) is not ForwardMode.REDIRECT
-            or entry.filter_address.startswith("@")
-        ]
-        if self.settings.forward.from_address is None and need_address:
-            faults.append(
-                "forward.from_address: is missing, and the modes rewrite and attach and catch-all filters need it; "
-                "write an address the next hop lets this account send from"
-            )
-        if faults:
-            raise ConfigurationError(*faults)
-
-    def _backend_faults(self) -> list[str]:
-        name = self.settings.delivery.backend
-        section = getattr(self.settings.delivery, name)
-        if section is None:
-            return [
-                f"delivery.{name}: the section is missing, and the backend needs it; write [delivery.{name}] "
-                "('bouncepoll config example' shows its keys), or choose another delivery.backend"
-            ]
-        if getattr(section, "socket", None) is not None:
-            return []
-        missing = [key for key in _NEEDED_TO_FORWARD if getattr(section, key, "") is None]
-        return [f"delivery.{name}.{key}: is missing, and there is something to forward; set it" for key in missing]
+        check_delivery(self.settings, self.store)
 
     @property
     def mailboxes(self) -> Mapping[str, MailboxSettings]:
@@ -260,7 +229,7 @@ class Application:
         self.pausing.check()
         delivery, forward = self.settings.delivery, self.settings.forward
         self.credentials.warn_of_end(f"delivery.{delivery.backend}")
-        if self._backend_faults() and not self.store.outbox.counts()[OutboxState.QUEUED]:
+        if backend_faults(self.settings) and not self.store.outbox.counts()[OutboxState.QUEUED]:
             return DrainReport()
         self.store.outbox.bring_forward(self.clock(), timedelta(seconds=delivery.retry_max * 1.2))
         return drain(
