@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from bouncepoll.settings.models import RetentionSettings
+from bouncepoll.settings.sections import RetentionSettings
 from bouncepoll.store import SqlStore
 
 log = structlog.get_logger()
