@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Self
 
@@ -12,10 +12,12 @@ import structlog
 
 from bouncepoll import registry
 from bouncepoll.analysis import Analyser, Analysing
+from bouncepoll.bootstrap._clock import system_clock
 from bouncepoll.bootstrap._credentials import CredentialDesk
 from bouncepoll.bootstrap._filters import FilterDesk
 from bouncepoll.bootstrap._lock import locked
 from bouncepoll.bootstrap._reprocessing import analyser_with, analysing, reprocess
+from bouncepoll.bootstrap.tokens import weighing
 from bouncepoll.classify import create_classifier
 from bouncepoll.deliver.drain import DrainReport, Outcome, RetryPolicy, drain
 from bouncepoll.deliver.forward import prepare
@@ -40,11 +42,6 @@ log = structlog.get_logger()
 
 #: Keys of a backend's section that may be missing as long as nothing is to be forwarded.
 _NEEDED_TO_FORWARD = ("host", "path")
-
-
-def system_clock() -> datetime:
-    """Return the present time; the one place that asks the system."""
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +94,8 @@ class Application:
     @cached_property
     def analyser(self) -> Analyser:
         """The way from octets to a verdict."""
-        return Analyser(create_classifier(self.settings.rules.extra_file).classify, self.settings.instance.id)
+        classify = create_classifier(self.settings.rules.extra_file).classify
+        return Analyser(classify, self.settings.instance.id, weighing(self.settings, self.clock))
 
     @cached_property
     def analysing(self) -> Analysing:
@@ -286,6 +284,7 @@ class Application:
         """
         return reprocess(
             self.store.archive,
+            self.store.filters.all(),
             self.settings,
             selection,
             apply=apply,

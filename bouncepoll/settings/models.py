@@ -32,6 +32,7 @@ from bouncepoll.options import Options, Seconds
 from bouncepoll.settings.analysis import AnalysisSettings
 from bouncepoll.settings.masking import masked
 from bouncepoll.settings.providers import handed_over, known
+from bouncepoll.settings.trust import TokenSettings, TrustSettings
 from bouncepoll.sources import Preset
 from bouncepoll.sources.listener import Options as ListenerOptions
 from bouncepoll.sources.listener import faults as listener_faults
@@ -242,6 +243,8 @@ class Settings(BaseSettings):
     forward: ForwardOptions = Field(default_factory=ForwardOptions)
     rules: RulesSettings = Field(default_factory=RulesSettings)
     analysis: AnalysisSettings = Field(default_factory=AnalysisSettings)
+    tokens: TokenSettings = Field(default_factory=TokenSettings)
+    trust: TrustSettings = Field(default_factory=TrustSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     _exposed: tuple[str, ...] = ()
