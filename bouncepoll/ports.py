@@ -17,6 +17,7 @@ from bouncepoll.model.mailbox import Cursor, Disposition, Scan, Unfetched
 from bouncepoll.model.message import Message, MessageRef, RawMessage
 from bouncepoll.model.reading import Reading
 from bouncepoll.model.records import EventRecord, ReprocessRun
+from bouncepoll.model.trust import Trust, TrustReason
 from bouncepoll.model.verdict import Detection, Finding, Kind, Severity, Verdict
 
 
@@ -210,10 +211,21 @@ class Detector(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A finding and what the policy makes of it (None for kinds that are no bounce)."""
+    """A finding and what the policy makes of it (None for kinds that are no bounce, and for what is refused).
+
+    ``token`` names the token that vouches for it, where one does (``verified``): it counts once a kind, by
+    whoever stores it first.
+    """
 
     finding: Finding
     severity: Severity | None
+    trust: Trust = Trust.UNCONFIRMED
+    trust_reason: TrustReason | None = None
+    token: str | None = None
+
+    def refused(self, reason: TrustReason) -> "Judged":
+        """Return the finding as one that counts for nothing, whatever it says."""
+        return Judged(self.finding, None, Trust.REFUSED, reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +244,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What storing one entry did: ``duplicate`` when the mail was known from another place."""
+    """What storing one entry did: ``duplicate`` when the mail was known from another place.
+
+    ``events`` are those that count: none that is refused.
+    """
 
     ref: MessageRef
     message_id: int
@@ -260,6 +275,7 @@ class UnitOfWork(Protocol):
         """Store mails: message, place, raw octets, routes, events, outbox rows. Storing a place again changes nothing.
 
         Of a mail that is known from another place only the place, new routes and forwards for new filters are stored.
+        A token vouches for one event a kind, of the mail that is stored first; another mail's is stored as refused.
         """
         ...
 
@@ -344,12 +360,16 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class StoredMail:
-    """A stored mail with what was found in it; ``raw`` is None when its octets are older than the retention time."""
+    """A stored mail with what was found in it; ``raw`` is None when its octets are older than the retention time.
+
+    ``tokens_required``: one of the filters it belongs to wants a token.
+    """
 
     id: int
     raw: RawMessage | None
     kind: Kind
     events: tuple[EventRecord, ...]
+    tokens_required: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,9 @@ from bouncepoll.model.filter import BounceFilter, Route
 from bouncepoll.model.loop import LOOP_FIELD
 from bouncepoll.model.message import Envelope, Message, MessageRef, RawMessage
 from bouncepoll.model.reception import Reception, Recipient
+from bouncepoll.model.trust import TokenUse
 from bouncepoll.model.verdict import Kind
+from bouncepoll.policy.trust import with_tokens_required
 from bouncepoll.ports import Clock, Entry, Recorded, Store
 from bouncepoll.resolve import FilterIndex, addresses
 
@@ -203,7 +205,10 @@ class Receiver:
         if page.default is None or not self._is_for_default(entry, page):
             return entry
         routes = (*entry.routes, page.default)
-        return replace(entry, routes=routes, forwards=page.index.forwards(entry.message, routes, entry.verdict.kind))
+        strict = page.index.by_id(page.default.filter_id).tokens is TokenUse.REQUIRED
+        judged = with_tokens_required(entry.judged) if strict else entry.judged
+        forwards = page.index.forwards(entry.message, routes, entry.verdict.kind)
+        return replace(entry, routes=routes, judged=judged, forwards=forwards)
 
     @staticmethod
     def _is_for_default(entry: Entry, page: "_Page") -> bool:

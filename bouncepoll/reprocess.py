@@ -11,7 +11,11 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 
 from bouncepoll.analysis import Analysing
+from bouncepoll.model.filter import BounceFilter
 from bouncepoll.model.records import EventRecord
+from bouncepoll.model.trust import Trust, TrustReason
+from bouncepoll.policy.severity import severity
+from bouncepoll.policy.trust import with_tokens_required
 from bouncepoll.ports import Archive, Clock, Entry, Judged, Revision, Selection, StoredMail
 
 _IN_FLIGHT = 8
@@ -53,19 +57,43 @@ class ReprocessReport:
             shown.append(message_id)
 
 
-def revise(analyser: Callable[[], Analysing], mails: Sequence[StoredMail]) -> list[Revision | None]:
+def revise(
+    analyser: Callable[[], Analysing], mails: Sequence[StoredMail], filters: Sequence[BounceFilter] = ()
+) -> list[Revision | None]:
     """Return what each mail is by the rules of now, None where it cannot be read; runs in any process.
 
-    ``analyser`` is called once a chunk and has to be picklable; it should keep what it builds.
+    ``analyser`` is called once a chunk and has to be picklable; it should keep what it builds. What was said of a
+    recipient is believed as far as it was when the mail came: its token may be old by now.
     """
     raws = [mail.raw for mail in mails if mail.raw is not None]
-    answers = iter(analyser().begin(raws, (), None)())
+    answers = iter(analyser().begin(raws, filters, None)())
     revisions: list[Revision | None] = []
     for mail in mails:
         answer = next(answers) if mail.raw is not None else None
         # One mail that cannot be read must not stop the others; it keeps the findings it has.
-        revisions.append(Revision(mail.id, answer.verdict, answer.judged) if isinstance(answer, Entry) else None)
+        revisions.append(
+            Revision(mail.id, answer.verdict, _believed(mail, answer)) if isinstance(answer, Entry) else None
+        )
     return revisions
+
+
+def _believed(mail: StoredMail, entry: Entry) -> tuple[Judged, ...]:
+    """Return the findings of now with the trust of then; a new one is believed as far as it earns it now.
+
+    A mail for a filter that requires tokens earns no more without one, whatever its route is today.
+    """
+    before = {(event.recipient or "").casefold(): event for event in mail.events}
+    found = []
+    for now in with_tokens_required(entry.judged) if mail.tokens_required else entry.judged:
+        event = before.get((now.finding.recipient or "").casefold())
+        if event is None:
+            found.append(now)
+        elif event.trust is Trust.REFUSED:
+            found.append(now.refused(event.trust_reason or TrustReason.MISSING))
+        else:
+            severe = severity(now.finding)
+            found.append(Judged(now.finding, severe, event.trust, event.trust_reason, now.token))
+    return tuple(found)
 
 
 class Reprocessor:
@@ -79,16 +107,21 @@ class Reprocessor:
         executor: Executor,
         *,
         clock: Clock,
+        filters: Sequence[BounceFilter] = (),
         chunk: int = 250,
         should_stop: Callable[[], bool] = lambda: False,
         on_progress: Callable[[int], None] = lambda _looked_at: None,
     ) -> None:
-        """``chunk`` mails are one task of ``executor``, and one transaction where changes are applied."""
+        """``chunk`` mails are one task of ``executor``, and one transaction where changes are applied.
+
+        ``filters`` are those of now: what they want of tokens is asked of recipients not seen in a mail before.
+        """
         self._archive = archive
         self._selection = selection
         self._analyser = analyser
         self._executor = executor
         self._clock = clock
+        self._filters = filters
         self._chunk = chunk
         self._should_stop = should_stop
         self._on_progress = on_progress
@@ -148,7 +181,7 @@ class Reprocessor:
                     ended = True
                     break
                 after_id = mails[-1].id
-                waiting.append((mails, self._executor.submit(revise, self._analyser, mails)))
+                waiting.append((mails, self._executor.submit(revise, self._analyser, mails, self._filters)))
             if waiting:
                 mails, future = waiting.popleft()
                 yield mails, future.result()

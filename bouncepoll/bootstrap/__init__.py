@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Self
 
@@ -12,6 +12,7 @@ import structlog
 
 from bouncepoll import registry
 from bouncepoll.analysis import Analyser, Analysing
+from bouncepoll.bootstrap._clock import system_clock
 from bouncepoll.bootstrap._credentials import CredentialDesk
 from bouncepoll.bootstrap._delivery import backend_faults, check_delivery
 from bouncepoll.bootstrap._filters import FilterDesk
@@ -19,6 +20,7 @@ from bouncepoll.bootstrap._lock import locked
 from bouncepoll.bootstrap._pausing import Pausing
 from bouncepoll.bootstrap._reprocessing import analyser_with, analysing, reprocess
 from bouncepoll.bootstrap._retention import retain
+from bouncepoll.bootstrap.tokens import weighing
 from bouncepoll.classify import create_classifier
 from bouncepoll.deliver.drain import DrainReport, Outcome, RetryPolicy, drain
 from bouncepoll.deliver.forward import prepare
@@ -37,11 +39,6 @@ log = structlog.get_logger()
 
 #: Over so many seconds a mailbox the polls are spread that a pause held.
 _SPREAD_S, _LONGEST_SPREAD_S = 0.05, 10.0
-
-
-def system_clock() -> datetime:
-    """Return the present time; the one place that asks the system."""
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +95,8 @@ class Application:
     @cached_property
     def analyser(self) -> Analyser:
         """The way from octets to a verdict."""
-        return Analyser(create_classifier(self.settings.rules.extra_file).classify, self.settings.instance.id)
+        classify = create_classifier(self.settings.rules.extra_file).classify
+        return Analyser(classify, self.settings.instance.id, weighing(self.settings, self.clock))
 
     @cached_property
     def analysing(self) -> Analysing:
@@ -267,6 +265,7 @@ class Application:
         """
         return reprocess(
             self.store.archive,
+            self.store.filters.all(),
             self.settings,
             selection,
             apply=apply,

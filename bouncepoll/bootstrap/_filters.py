@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from bouncepoll.errors import UsageError
 from bouncepoll.model.filter import BounceFilter
+from bouncepoll.model.trust import TokenUse
 from bouncepoll.resolve import addresses
 from bouncepoll.settings import Settings
 from bouncepoll.store.filters import SqlFilters
@@ -66,6 +67,11 @@ class FilterDesk:
             )
         if len(wanted.description) > _MAX_DESCRIPTION:
             raise UsageError(f"description: at most {_MAX_DESCRIPTION} characters; found {len(wanted.description)}")
+        if wanted.tokens is TokenUse.REQUIRED and not self._settings.tokens.has_keys:
+            raise UsageError(
+                "tokens: required, and there is no key to check one with: nothing would count; run 'bouncepoll keys "
+                "generate FILE' and set tokens.key_file to it"
+            )
         forward_to = _forward_to(wanted.forward_to)
         for forward in forward_to:
             self._refuse_polled(forward)

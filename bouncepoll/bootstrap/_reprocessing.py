@@ -1,24 +1,26 @@
 """Who reads mails: those that come, and on several processes those that are stored."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import cache, partial
 from pathlib import Path
 
-from bouncepoll.analysis import Analyser, Analysing
+from bouncepoll.analysis import Analyser, Analysing, Weighing
+from bouncepoll.bootstrap.tokens import weighing
 from bouncepoll.classify import create_classifier
 from bouncepoll.errors import UsageError
 from bouncepoll.isolation import IsolatedAnalyser, Limits
+from bouncepoll.model.filter import BounceFilter
 from bouncepoll.ports import Archive, Clock, Selection
 from bouncepoll.reprocess import Reprocessor, ReprocessReport
 from bouncepoll.settings import Settings
 
 
 @cache
-def analyser_with(extra_rules: Path | None, instance_id: str) -> Analyser:
+def analyser_with(extra_rules: Path | None, instance_id: str, weighing: Weighing | None = None) -> Analyser:
     """Return the analyser of this process, built once; what each process that reads calls."""
-    return Analyser(create_classifier(extra_rules).classify, instance_id)
+    return Analyser(create_classifier(extra_rules).classify, instance_id, weighing)
 
 
 def analysing(settings: Settings, here: Callable[[], Analyser]) -> Analysing:
@@ -32,6 +34,7 @@ def analysing(settings: Settings, here: Callable[[], Analyser]) -> Analysing:
 
 def reprocess(
     archive: Archive,
+    filters: Sequence[BounceFilter],
     settings: Settings,
     selection: Selection,
     *,
@@ -55,7 +58,14 @@ def reprocess(
     # The threads only wait for the processes that read.
     with closing(_isolated(settings, workers)) as isolated, ThreadPoolExecutor(workers) as executor:
         reprocessor = Reprocessor(
-            archive, meant, lambda: isolated, executor, clock=clock, should_stop=should_stop, on_progress=on_progress
+            archive,
+            meant,
+            lambda: isolated,
+            executor,
+            clock=clock,
+            filters=filters,
+            should_stop=should_stop,
+            on_progress=on_progress,
         )
         if not apply:
             return reprocessor.compare()
@@ -65,5 +75,5 @@ def reprocess(
 
 def _isolated(settings: Settings, workers: int) -> IsolatedAnalyser:
     options = settings.analysis
-    build = partial(analyser_with, settings.rules.extra_file, settings.instance.id)
+    build = partial(analyser_with, settings.rules.extra_file, settings.instance.id, weighing(settings))
     return IsolatedAnalyser(build, Limits(options.cpu, options.memory), workers=workers)

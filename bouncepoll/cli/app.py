@@ -25,6 +25,7 @@ from bouncepoll.cli import (
     quarantine,
     reprocessing,
     running,
+    tokens,
 )
 from bouncepoll.cli._output import harmless, printable
 from bouncepoll.cli._state import State
@@ -52,6 +53,7 @@ for name, group in (
     ("db", admin.db),
     ("config", admin.config),
     ("dns", dns.app),
+    ("token", tokens.app),
 ):
     app.add_typer(group, name=name)
 

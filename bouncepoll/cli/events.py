@@ -12,6 +12,7 @@ import typer
 from bouncepoll.bootstrap import Application
 from bouncepoll.cli._output import JsonOption, harmless, plain, print_json, print_table
 from bouncepoll.cli._state import state_of
+from bouncepoll.model.records import EventRecord
 from bouncepoll.model.verdict import Kind
 
 app = typer.Typer(help="Findings: one a recipient and mail.", no_args_is_help=True)
@@ -33,6 +34,12 @@ FilterOption = Annotated[str | None, typer.Option("--filter", help="Only this fi
 SinceOption = Annotated[
     datetime | None, typer.Option("--since", help="Recorded at or after (UTC).", show_default=False)
 ]
+UntrustedOption = Annotated[
+    bool,
+    typer.Option(
+        "--untrusted", help="Those too that are refused (no valid token, replayed, …): they count for nothing."
+    ),
+]
 UntilOption = Annotated[datetime | None, typer.Option("--until", help="Recorded before (UTC).", show_default=False)]
 
 
@@ -46,12 +53,16 @@ def list_(
     bounce_filter: FilterOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
+    untrusted: UntrustedOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """List events, oldest first."""
     with state_of(context).application() as application:
         found = application.store.events.list(
-            limit=limit, after_id=after, **_criteria(application, recipient, kind, bounce_filter, since, until)
+            limit=limit,
+            after_id=after,
+            untrusted=untrusted,
+            **_criteria(application, recipient, kind, bounce_filter, since, until),
         )
     if as_json:
         for event in found:
@@ -59,8 +70,11 @@ def list_(
         return
     print_table(
         "Events",
-        ("id", "recorded", "recipient", "kind", "reason", "severity", "status", "diagnostic"),
-        ((e.id, e.recorded_at, e.recipient, e.kind, e.reason, e.severity, e.status, e.diagnostic) for e in found),
+        ("id", "recorded", "recipient", "kind", "reason", "severity", "status", "trust", "diagnostic"),
+        (
+            (e.id, e.recorded_at, e.recipient, e.kind, e.reason, e.severity, e.status, shown_trust(e), e.diagnostic)
+            for e in found
+        ),
     )
 
 
@@ -75,10 +89,11 @@ def export(
     bounce_filter: FilterOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
+    untrusted: UntrustedOption = False,
 ) -> None:
     """Print all events, oldest first, in a form for other programs."""
     with state_of(context).application() as application:
-        criteria = _criteria(application, recipient, kind, bounce_filter, since, until)
+        criteria = _criteria(application, recipient, kind, bounce_filter, since, until) | {"untrusted": untrusted}
         events = _all(application, criteria)
         if export_format is ExportFormat.JSONL:
             for event in events:
@@ -91,6 +106,11 @@ def export(
                 writer = csv.DictWriter(sys.stdout, row.keys())
                 writer.writeheader()
             writer.writerow(row)
+
+
+def shown_trust(event: EventRecord) -> str:
+    """Return how far an event is believed, and why not further."""
+    return str(event.trust) if event.trust_reason is None else f"{event.trust}: {event.trust_reason}"
 
 
 def _all(application: Application, criteria: dict[str, Any]) -> Iterator[Any]:

@@ -12,6 +12,7 @@ from bouncepoll.cli._output import JsonOption, console, harmless, print_fields, 
 from bouncepoll.cli._state import state_of
 from bouncepoll.errors import ConfigurationError, UsageError
 from bouncepoll.model.filter import DEFAULT_FORWARD_KINDS, BounceFilter, ForwardMode
+from bouncepoll.model.trust import TokenUse
 from bouncepoll.model.verdict import Kind
 from bouncepoll.resolve.filters import export_toml, import_toml
 
@@ -36,6 +37,12 @@ AddressOption = Annotated[
 ModeOption = Annotated[
     ForwardMode | None, typer.Option("--mode", help="How to forward, when not as configured.", show_default=False)
 ]
+TokensOption = Annotated[
+    TokenUse | None,
+    typer.Option(
+        "--tokens", help="Whether findings need a signed token to count, when not as configured.", show_default=False
+    ),
+]
 DescriptionOption = Annotated[str | None, typer.Option("--description", help="What it is for.", show_default=False)]
 MailboxOption = Annotated[
     str | None,
@@ -52,6 +59,7 @@ def add(
     kind: KindOption = None,
     mode: ModeOption = None,
     description: DescriptionOption = None,
+    tokens: TokensOption = None,
     mailbox: MailboxOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -64,6 +72,7 @@ def add(
         forward_kinds=frozenset(kind) if kind else DEFAULT_FORWARD_KINDS,
         forward_mode=mode,
         description=description or "",
+        tokens=tokens,
     )
     with state_of(context).application() as application:
         added = application.add_filter(wanted, mailbox)
@@ -108,6 +117,7 @@ def show(context: typer.Context, name: NameArgument, as_json: JsonOption = False
             "forwards to": found.forward_to,
             "kinds": found.forward_kinds,
             "mode": found.forward_mode or "as configured",
+            "tokens": found.tokens or "as configured",
             "description": found.description,
             "enabled": found.enabled,
             "created": found.created_at,
@@ -125,10 +135,11 @@ def edit(
     kind: KindOption = None,
     mode: ModeOption = None,
     description: DescriptionOption = None,
+    tokens: TokensOption = None,
     no_forward: Annotated[bool, typer.Option("--no-forward", help="Forward nothing any more.")] = False,
 ) -> None:
     """Change what is named; the rest stays. --forward and --kind replace the whole list."""
-    given = (new_name, forward, filter_address, kind, mode, description)
+    given = (new_name, forward, filter_address, kind, mode, description, tokens)
     if not no_forward and all(value is None or value == [] for value in given):
         raise UsageError("nothing to change was named; 'bouncepoll filter edit --help' shows what can be")
     if forward and no_forward:
@@ -143,6 +154,7 @@ def edit(
             forward_kinds=frozenset(kind) if kind else found.forward_kinds,
             forward_mode=mode or found.forward_mode,
             description=found.description if description is None else description,
+            tokens=tokens or found.tokens,
         )
         changed = application.replace_filter(changed)
         if changed.forward_to:

@@ -8,12 +8,16 @@ import typer
 from bouncepoll.cli._output import say
 from bouncepoll.cli._state import state_of
 
-app = typer.Typer(help="The keys that stored logins are encrypted with.", no_args_is_help=True)
+app = typer.Typer(
+    help="The keys that stored logins are encrypted with, and those tokens are signed with.", no_args_is_help=True
+)
 
 
 @app.command("generate")
 def generate_(
-    file: Annotated[Path, typer.Argument(help="The key file, as in credentials.key_file; made with mode 0600.")],
+    file: Annotated[
+        Path, typer.Argument(help="The key file, as in credentials.key_file or tokens.key_file; made with mode 0600.")
+    ],
     add: Annotated[
         bool, typer.Option("--add", help="Add a new key before those of a file there is; then run 'keys rotate'.")
     ] = False,

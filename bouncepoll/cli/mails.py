@@ -59,7 +59,9 @@ def explain(
         return
     _print_structure(entry)
     print_table(
-        "Route", ("filter", "matched by"), ((names[route.filter_id], route.matched_by) for route in entry.routes)
+        "Route",
+        ("filter", "matched by", "token", "mailing", "recipient id"),
+        ((names[r.filter_id], r.matched_by, r.verified, r.mailing_id, r.recipient_id) for r in entry.routes),
     )
     evidence = entry.verdict.evidence
     print_fields(
@@ -108,7 +110,12 @@ def _explained(entry: Entry, names: dict[int, str]) -> dict[str, Any]:
          "returned": p.returned, "filename": p.filename}
         for p in entry.message.parts
     ]  # fmt: skip
-    routes = [{"filter": names[route.filter_id], "matched_by": route.matched_by} for route in entry.routes]
+    routes = [
+        {"filter": names[route.filter_id], "matched_by": route.matched_by, "verified": route.verified}
+        for route in entry.routes
+    ]
+    for shown, judged in zip(view["findings"], entry.judged, strict=True):
+        shown |= {"trust": judged.trust, "trust_reason": judged.trust_reason}
     view["evidence"] = evidence_json(entry.verdict.evidence)
     return {**view, "parts": parts, "routes": routes, "forwarded": bool(entry.forwards)}
 
@@ -145,6 +152,8 @@ def _finding(judged: Any) -> dict[str, Any]:
         "reason": finding.reason,
         "permanence": finding.permanence,
         "severity": judged.severity,
+        "trust": judged.trust,
+        "trust reason": judged.trust_reason,
         "status": None if report is None else report.status,
         "reply": None if report is None else report.reply,
         "action": None if report is None else report.action,

@@ -6,6 +6,7 @@ import typer
 
 from bouncepoll.cli._output import JsonOption, print_fields, print_json, print_table, write_raw
 from bouncepoll.cli._state import state_of
+from bouncepoll.cli.events import shown_trust
 from bouncepoll.errors import UsageError
 from bouncepoll.model.verdict import Kind
 
@@ -83,9 +84,16 @@ def show(
     print_table(
         "Places", ("place", "duplicate", "settled"), ((str(p.ref), p.duplicate, p.settled) for p in found.places)
     )
-    print_table("Filters", ("filter", "matched by"), ((r.filter_id, r.matched_by) for r in found.routes))
+    print_table(
+        "Filters",
+        ("filter", "matched by", "token", "mailing", "recipient id"),
+        ((r.filter_id, r.matched_by, r.verified, r.mailing_id, r.recipient_id) for r in found.routes),
+    )
     print_table(
         "Findings",
-        ("recipient", "kind", "reason", "severity", "status", "diagnostic", "rule"),
-        ((e.recipient, e.kind, e.reason, e.severity, e.status, e.diagnostic, e.rule_id) for e in found.events),
+        ("recipient", "kind", "reason", "severity", "status", "trust", "diagnostic", "rule"),
+        (
+            (e.recipient, e.kind, e.reason, e.severity, e.status, shown_trust(e), e.diagnostic, e.rule_id)
+            for e in found.events
+        ),
     )

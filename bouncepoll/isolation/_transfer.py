@@ -17,6 +17,7 @@ from bouncepoll.model.filter import BounceFilter, ForwardMode, Route
 from bouncepoll.model.message import Envelope, Header, Message, MessageRef, RawMessage, first_values
 from bouncepoll.model.report import Action, RecipientReport
 from bouncepoll.model.status import EnhancedStatus, Permanence, SmtpReply
+from bouncepoll.model.trust import TokenUse, Trust, TrustReason
 from bouncepoll.model.verdict import Absence, Evidence, Finding, Kind, Reason, Severity, Verdict
 from bouncepoll.ports import Entry, Judged
 
@@ -70,7 +71,7 @@ _KNOWN = {
     for known in (
         *_DATACLASSES,
         *(Header, Unprocessed, EnhancedStatus, RecipientReport, SmtpReply, Evidence, Finding, Verdict),
-        *(Action, ForwardMode, Kind, Permanence, Reason, Severity),
+        *(Action, ForwardMode, Kind, Permanence, Reason, Severity, TokenUse, Trust, TrustReason),
         *(frozenset, date, datetime, timedelta, timezone),
     )
 }

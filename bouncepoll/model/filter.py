@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from bouncepoll.model.trust import TokenUse
 from bouncepoll.model.verdict import Kind
 
 #: What is forwarded when a filter does not say otherwise: what a person wrote, and what nobody understood.
@@ -23,7 +24,7 @@ class BounceFilter:
     """A bounce filter: an address mails come back to, and the feedback addresses the human ones are forwarded to.
 
     ``filter_address`` is lower case, either ``local@domain`` or ``@domain`` (a catch-all). ``forward_mode`` None means
-    the mode of the configuration. ``id`` is 0 for a filter that was not stored yet.
+    the mode of the configuration, and so does ``tokens`` None. ``id`` is 0 for a filter that was not stored yet.
     """
 
     id: int
@@ -35,6 +36,7 @@ class BounceFilter:
     description: str = ""
     enabled: bool = True
     created_at: datetime | None = None
+    tokens: TokenUse | None = None
 
     def forwards(self, kind: Kind) -> bool:
         """Whether a mail of this kind is forwarded."""

@@ -12,6 +12,7 @@ from bouncepoll.model.filter import Route
 from bouncepoll.model.message import MessageRef
 from bouncepoll.model.report import Action
 from bouncepoll.model.status import Permanence
+from bouncepoll.model.trust import Trust, TrustReason
 from bouncepoll.model.verdict import Kind, Reason, Severity
 
 
@@ -43,7 +44,8 @@ class PlaceRecord:
 class EventRecord:
     """What one mail says of one recipient (None where it cannot be known); ``message_id`` is the stored mail's number.
 
-    ``detector``, ``rule_id``, ``matched_text`` and ``where`` are the evidence.
+    ``detector``, ``rule_id``, ``matched_text`` and ``where`` are the evidence. One whose ``trust`` is ``refused``
+    counts for nothing and has no severity.
     """
 
     id: int
@@ -63,6 +65,8 @@ class EventRecord:
     rule_id: str | None
     matched_text: str | None
     where: str | None
+    trust: Trust = Trust.UNCONFIRMED
+    trust_reason: TrustReason | None = None
 
 
 @dataclass(frozen=True, slots=True)

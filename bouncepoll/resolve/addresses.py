@@ -27,6 +27,8 @@ _SRS1 = re.compile(r"SRS1[=+-][^=]{1,16}=[^=]{1,255}=(?P<rest>[=+-].{1,255})", r
 # BATV (draft-levine-smtp-batv): prvs=tag=local, and the older forms prvs=local/tag and btv1==tag==local.
 _PRVS = re.compile(r"prvs=(?P<tag>[0-9a-z]{6,16})=(?P<local>.{1,128})", re.IGNORECASE)
 _PRVS_OLD = re.compile(r"prvs=(?P<local>[^=/]{1,128})/(?P<tag>[0-9a-z]{6,16})", re.IGNORECASE)
+# A signed token behind a "-", where a server does not take the "+" (see ``resolve.tokens``).
+_TOKEN_TAIL = re.compile(r"(?P<base>.{1,200}?)-bp1[a-z2-7]{36,300}")
 _BTV1 = re.compile(r"btv1==[^=]{1,32}==(?P<local>.{1,128})", re.IGNORECASE)
 
 
@@ -104,13 +106,16 @@ def shortened(address: str) -> Iterator[str]:
     """Yield what is left of an address without its sub-addresses, the most specific first; nothing when it has none.
 
     A VERP address gives what it was made of: ``news+f3=reader=example.net@example.org`` and
-    ``news+f3+reader=example.net@example.org`` give ``news+f3@example.org``, then ``news@example.org``.
+    ``news+f3+reader=example.net@example.org`` give ``news+f3@example.org``, then ``news@example.org``. A token is a
+    sub-address behind a ``-`` too.
     """
     local, _, domain = address.rpartition("@")
     token, equals, _recipient = local.partition("=")
     forms = [token if equals and "+" in token else "", local.rpartition("+")[0], local.partition("+")[0]]
     if "+" in local:
         yield from (f"{form}@{domain}" for form in dict.fromkeys(forms) if form)
+    if "-bp1" in local and (match := _TOKEN_TAIL.fullmatch(local)) is not None:
+        yield f"{match['base']}@{domain}"
 
 
 def covers(filter_address: str, address: str) -> bool:

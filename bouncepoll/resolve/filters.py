@@ -10,9 +10,10 @@ from typing import Any
 
 from bouncepoll.errors import UsageError
 from bouncepoll.model.filter import DEFAULT_FORWARD_KINDS, BounceFilter, ForwardMode
+from bouncepoll.model.trust import TokenUse
 from bouncepoll.model.verdict import Kind
 
-_KEYS = ("name", "filter_address", "forward_to", "forward_kinds", "forward_mode", "description", "enabled")
+_KEYS = ("name", "filter_address", "forward_to", "forward_kinds", "forward_mode", "tokens", "description", "enabled")
 _MAX_FILTERS = 100_000
 _MAX_FAULTS = 50
 _INVISIBLE = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
@@ -65,6 +66,8 @@ def _table(bounce_filter: BounceFilter) -> str:
     ]
     if bounce_filter.forward_mode is not None:
         lines.append(f"forward_mode = {_text(str(bounce_filter.forward_mode))}")
+    if bounce_filter.tokens is not None:
+        lines.append(f"tokens = {_text(str(bounce_filter.tokens))}")
     lines += [
         f"description = {_text(bounce_filter.description)}",
         f"enabled = {'true' if bounce_filter.enabled else 'false'}",
@@ -94,7 +97,7 @@ def _filter(table: Mapping[str, Any], number: int, faults: list[str]) -> BounceF
     if "name" not in table:
         faults.append(f"{where}: name: is missing; give each filter a name of at least 3 characters")
     kinds = [_member(where, "forward_kinds", item, Kind, faults) for item in taken("forward_kinds", list, [])]
-    mode = taken("forward_mode", str, "")
+    mode, tokens = taken("forward_mode", str, ""), taken("tokens", str, "")
     return BounceFilter(
         id=0,
         name=taken("name", str, ""),
@@ -104,6 +107,7 @@ def _filter(table: Mapping[str, Any], number: int, faults: list[str]) -> BounceF
         forward_mode=_member(where, "forward_mode", mode, ForwardMode, faults) if mode else None,
         description=taken("description", str, ""),
         enabled=taken("enabled", bool, True),
+        tokens=_member(where, "tokens", tokens, TokenUse, faults) if tokens else None,
     )
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from bouncepoll.model.filter import BounceFilter, Route
 from bouncepoll.model.message import Message
+from bouncepoll.model.trust import TokenReading
 from bouncepoll.model.verdict import Kind
 from bouncepoll.resolve.addresses import addresses_in, comparable_filter_address, normalise, shortened, unwrapped
 
@@ -64,10 +65,20 @@ class FilterIndex:
         for group in [[one] for one in candidates] if message.raw.envelope is not None else [candidates]:
             for route in self._matches(group):
                 found.setdefault(route.filter_id, route)
-        if found:
-            return tuple(found.values())
+        return tuple(found.values()) or self.default_routes(default_filter)
+
+    def default_routes(self, default_filter: str | None) -> tuple[Route, ...]:
+        """Return the route of a mail that no filter address claims; none where there is no such filter."""
         default = self._default(default_filter)
         return () if default is None else (Route(default.id, f"default filter of the mailbox: {default.name}"),)
+
+    def token_routes(self, readings: Sequence[TokenReading]) -> tuple[Route, ...]:
+        """Return the route to the filter that the first valid token of a mail names; none where it is not there."""
+        for reading in readings:
+            if reading.valid and reading.claims is not None:
+                named = self._by_id.get(reading.claims.filter_id)
+                return () if named is None or not named.enabled else (Route(named.id, f"{reading.where}: token"),)
+        return ()
 
     def forwards(self, message: Message, routes: Sequence[Route], kind: Kind) -> tuple[BounceFilter, ...]:
         """Return the filters of these routes that forward mails of this kind.

@@ -38,6 +38,7 @@ from bouncepoll.settings.sections import (
     RetentionSettings,
     RulesSettings,
 )
+from bouncepoll.settings.trust import TokenSettings, TrustSettings
 from bouncepoll.sources import Preset
 from bouncepoll.sources.listener import Options as ListenerOptions
 from bouncepoll.sources.listener import faults as listener_faults
@@ -174,6 +175,8 @@ class Settings(BaseSettings):
     forward: ForwardOptions = Field(default_factory=ForwardOptions)
     rules: RulesSettings = Field(default_factory=RulesSettings)
     analysis: AnalysisSettings = Field(default_factory=AnalysisSettings)
+    tokens: TokenSettings = Field(default_factory=TokenSettings)
+    trust: TrustSettings = Field(default_factory=TrustSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, in
 
 from bouncepoll.model.message import MessageRef, RawMessage
 from bouncepoll.model.records import EventRecord, ReprocessRun
+from bouncepoll.model.trust import TokenUse
 from bouncepoll.model.verdict import Kind
 from bouncepoll.ports import Revision, Selection, StoredMail
 from bouncepoll.store import octets, rows
@@ -16,7 +17,8 @@ from bouncepoll.store.columns import chunks, fit
 from bouncepoll.store.database import Database
 from bouncepoll.store.places import ref_of
 from bouncepoll.store.queries import event_of
-from bouncepoll.store.tables import blobs, events, messages, past_events, places, reprocess_runs, routes
+from bouncepoll.store.tables import blobs, events, filters, messages, past_events, places, reprocess_runs, routes
+from bouncepoll.store.vouching import vouched
 
 _KEPT = tuple(column.name for column in past_events.c if column.name in events.c and column.name != "id")
 
@@ -46,12 +48,14 @@ class SqlArchive:
             ids = [row.id for row in found]
             raws = _raw_mails(connection, ids)
             stored_events = _events_of(connection, ids)
+            strict = _for_strict_filters(connection, ids)
         return [
             StoredMail(
                 row.id,
                 None if (raw := raws.get(row.id)) is None else replace(raw, received_at=row.received_at),
                 row.kind,
                 stored_events.get(row.id, ()),
+                tokens_required=row.id in strict,
             )
             for row in found
         ]
@@ -147,6 +151,16 @@ def _events_of(connection: Connection, ids: Sequence[int]) -> dict[int, tuple[Ev
     return found
 
 
+def _for_strict_filters(connection: Connection, ids: Sequence[int]) -> set[int]:
+    """Return those mails that belong to a filter which requires tokens."""
+    found: set[int] = set()
+    for chunk in chunks(ids):
+        query = select(routes.c.message_id).join(filters, filters.c.id == routes.c.filter_id)
+        query = query.where(routes.c.message_id.in_(chunk), filters.c.tokens == TokenUse.REQUIRED)
+        found.update(connection.scalars(query))
+    return found
+
+
 def _replace(connection: Connection, run_id: int, revisions: Sequence[Revision], now: datetime) -> None:
     ids = [revision.message_id for revision in revisions]
     recorded = {
@@ -159,9 +173,10 @@ def _replace(connection: Connection, run_id: int, revisions: Sequence[Revision],
         connection.execute(insert(past_events), kept)
         connection.execute(delete(events).where(events.c.message_id.in_(ids)))
     fresh: dict[tuple[int, str], dict[str, Any]] = {}
-    for revision in revisions:
-        for judged in revision.judged:
-            row = rows.event_row(revision.message_id, judged) | {"recorded_at": recorded[revision.message_id]}
+    findings = vouched(connection, [(revision.message_id, revision.judged) for revision in revisions])
+    for revision, judged in zip(revisions, findings, strict=True):
+        for entry in judged:
+            row = rows.event_row(revision.message_id, entry) | {"recorded_at": recorded[revision.message_id]}
             fresh.setdefault((revision.message_id, row["recipient"]), row)
     if fresh:
         connection.execute(insert(events), list(fresh.values()))

@@ -70,13 +70,16 @@ def row_id() -> TypeEngine[int]:
     return BigInteger().with_variant(Integer(), "sqlite")
 
 
-def one_of(enumeration: type[StrEnum], name: str) -> Enum:
-    """Return the type of a column that holds a member's value as text, guarded by the CHECK constraint ``name``."""
+def one_of(enumeration: type[StrEnum], name: str, *, check: bool = True) -> Enum:
+    """Return the type of a column that holds a member's value as text, guarded by the CHECK constraint ``name``.
+
+    Without ``check`` there is no constraint: SQLite adds none to a table there is.
+    """
     return Enum(
         enumeration,
         name=name,
         native_enum=False,
-        create_constraint=True,
+        create_constraint=check,
         length=32,
         values_callable=lambda members: [member.value for member in members],
     )

@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from bouncepoll.errors import UsageError
 from bouncepoll.model.filter import BounceFilter, ForwardMode
+from bouncepoll.model.trust import TokenUse
 from bouncepoll.model.verdict import Kind
 from bouncepoll.ports import Clock
 from bouncepoll.store.columns import clean
@@ -165,6 +166,7 @@ def _values(wanted: BounceFilter) -> dict[str, Any]:
         "forward_kinds": sorted(kind.value for kind in wanted.forward_kinds),
         "forward_mode": wanted.forward_mode,
         "enabled": wanted.enabled,
+        "tokens": wanted.tokens,
     }
 
 
@@ -179,4 +181,5 @@ def _filter_of(row: Row[Any]) -> BounceFilter:
         description=row.description,
         enabled=row.enabled,
         created_at=row.created_at,
+        tokens=None if row.tokens is None else TokenUse(row.tokens),
     )

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Row, Select, exists, select
 from bouncepoll.model.filter import Route
 from bouncepoll.model.message import MessageRef
 from bouncepoll.model.records import EventRecord, MessageDetail, MessageRecord, PlaceRecord
+from bouncepoll.model.trust import Trust
 from bouncepoll.model.verdict import Kind
 from bouncepoll.store import octets as raw_mails
 from bouncepoll.store.columns import storable_id
@@ -100,13 +101,17 @@ class SqlEvents:
         filter_id: int | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
+        untrusted: bool = False,
     ) -> Sequence[EventRecord]:
         """Return up to ``limit`` events above ``after_id``, by id; call again with the last id for the next ones.
 
         None means: any. ``recipient`` is compared without case, ``""`` finds events of unknown recipients;
-        ``since`` and ``until`` are the times of recording, from (inclusive) and to (exclusive).
+        ``since`` and ``until`` are the times of recording, from (inclusive) and to (exclusive). Events that are refused
+        are left out unless ``untrusted``.
         """
         query = select(events).where(events.c.id > storable_id(after_id)).order_by(events.c.id).limit(limit)
+        if not untrusted:
+            query = query.where(events.c.trust != Trust.REFUSED)
         if recipient is not None:
             query = query.where(events.c.recipient_key == recipient_key(recipient))
         if kind is not None:
@@ -173,4 +178,6 @@ def event_of(row: Row[Any]) -> EventRecord:
         rule_id=row.rule_id,
         matched_text=row.matched_text,
         where=row.matched_where,
+        trust=row.trust,
+        trust_reason=row.trust_reason,
     )

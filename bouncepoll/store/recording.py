@@ -15,6 +15,7 @@ from sqlalchemy import Connection, delete, select, text
 
 from bouncepoll.model.message import MessageRef
 from bouncepoll.model.records import PlaceState
+from bouncepoll.model.trust import Trust
 from bouncepoll.ports import Entry, Recorded
 from bouncepoll.store import octets, places, rows
 from bouncepoll.store.bulk import BulkInsert, Insert
@@ -22,6 +23,7 @@ from bouncepoll.store.columns import chunks
 from bouncepoll.store.database import insert_into
 from bouncepoll.store.tables import events, forwards, messages, outbox, quarantine, routes
 from bouncepoll.store.tables import places as place_table
+from bouncepoll.store.vouching import vouched
 
 
 def _take_over(insert: Insert) -> Insert:
@@ -165,16 +167,17 @@ def _release(connection: Connection, refs: Iterable[MessageRef]) -> None:
 
 
 def _insert_events(connection: Connection, new: Sequence[_New], now: datetime) -> list[int]:
-    """Insert the events of mails that were not known; return how many for each mail."""
+    """Insert the events of mails that were not known; return how many that count for each mail."""
     wanted: list[dict[str, Any]] = []
     counts = []
-    for mail in new:
+    findings = vouched(connection, [(mail.message_id, mail.entry.judged if mail.first else ()) for mail in new])
+    for mail, judged in zip(new, findings, strict=True):
         by_recipient: dict[str, dict[str, Any]] = {}
-        for judged in mail.entry.judged if mail.first else ():
-            row = rows.event_row(mail.message_id, judged)
+        for entry in judged:
+            row = rows.event_row(mail.message_id, entry)
             by_recipient.setdefault(row["recipient"], row)
         wanted += by_recipient.values()
-        counts.append(len(by_recipient))
+        counts.append(sum(row["trust"] is not Trust.REFUSED for row in by_recipient.values()))
     _EVENTS(connection, wanted, recorded_at=now)
     return counts
 

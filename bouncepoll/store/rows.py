@@ -38,6 +38,7 @@ PLACE_COLUMNS = ("source", "folder", "uidvalidity", "uid", "message_id", "duplic
 EVENT_COLUMNS = (
     *("message_id", "recipient", "recipient_key", "kind", "reason", "permanence", "severity", "status", "reply_code"),
     *("action", "remote_mta", "diagnostic", "detector", "rule_id", "matched_text", "matched_where"),
+    *("trust", "trust_reason"),
 )
 ROUTE_COLUMNS = ("message_id", "filter_id", "matched_by", "mailing_id", "recipient_id", "verified")
 
@@ -94,6 +95,8 @@ def event_row(message_id: int, judged: Judged) -> dict[str, Any]:
         "rule_id": fitted(finding.evidence.rule_id, _EVENT["rule_id"]),
         "matched_text": fitted(finding.evidence.matched_text, _EVENT["matched_text"]),
         "matched_where": fitted(finding.evidence.where, _EVENT["matched_where"]),
+        "trust": judged.trust,
+        "trust_reason": judged.trust_reason,
     }
 
 

@@ -1,7 +1,8 @@
 """The tables. ``migrations/versions`` makes the same ones step by step; a test holds the two together.
 
-Three tables are the memory that keeps anything from being counted or forwarded twice, and nothing is ever deleted
-from them: ``places`` (what was fetched), ``messages`` (by fingerprint) and ``forwards`` (which filter got a mail).
+Four tables are the memory that keeps anything from being counted or forwarded twice, and nothing is ever deleted from
+them: ``places`` (what was fetched), ``messages`` (by fingerprint), ``forwards`` (which filter got a mail) and
+``token_uses`` (which mail a token vouched for).
 """
 
 from sqlalchemy import (
@@ -29,6 +30,7 @@ from bouncepoll.model.filter import ForwardMode
 from bouncepoll.model.records import PlaceState
 from bouncepoll.model.report import Action
 from bouncepoll.model.status import Permanence
+from bouncepoll.model.trust import TokenUse, Trust, TrustReason
 from bouncepoll.model.verdict import Kind, Reason, Severity
 from bouncepoll.store.columns import ExactText, UtcDateTime, one_of, row_id
 
@@ -148,6 +150,7 @@ filters = Table(
     Column("forward_mode", one_of(ForwardMode, "forward_mode")),
     Column("enabled", Boolean, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("tokens", one_of(TokenUse, "tokens", check=False)),
     sqlite_autoincrement=True,
 )
 
@@ -186,8 +189,20 @@ events = Table(
     Column("matched_text", String(1000)),
     Column("matched_where", String(128)),
     Column("recorded_at", UtcDateTime, nullable=False, index=True),
+    # A program of the release before stores events without looking at their trust.
+    Column("trust", one_of(Trust, "trust", check=False), nullable=False, server_default=Trust.UNCONFIRMED.value),
+    Column("trust_reason", one_of(TrustReason, "trust_reason", check=False)),
     UniqueConstraint("message_id", "recipient"),
     sqlite_autoincrement=True,
+)
+
+# Whose token is ``token`` (a digest) vouched for an event of that kind of that mail, and will for no other mail's.
+token_uses = Table(
+    "token_uses",
+    metadata,
+    Column("token", String(64), primary_key=True),
+    Column("kind", String(32), primary_key=True),
+    Column("message_id", ForeignKey("messages.id"), nullable=False, index=True),
 )
 
 forwards = Table(
@@ -283,6 +298,8 @@ past_events = Table(
     Column("matched_where", String(128)),
     Column("recorded_at", UtcDateTime, nullable=False, index=True),
     Column("replaced_at", UtcDateTime, nullable=False),
+    Column("trust", String(32)),
+    Column("trust_reason", String(32)),
     sqlite_autoincrement=True,
 )
 

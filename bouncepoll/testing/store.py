@@ -11,6 +11,8 @@ from bouncepoll.model.delivery import DeliveryResult, OutboxItem, OutboxRecipien
 from bouncepoll.model.filter import BounceFilter, Route
 from bouncepoll.model.mailbox import Cursor, Scan
 from bouncepoll.model.message import MessageRef
+from bouncepoll.model.trust import Trust, TrustReason
+from bouncepoll.model.verdict import Kind
 from bouncepoll.ports import Entry, Judged, Recorded, UnitOfWork
 
 
@@ -61,6 +63,8 @@ class FakeTables:
     cursors: dict[tuple[str, str], Cursor] = field(default_factory=dict)
     filters: list[BounceFilter] = field(default_factory=list)
     outbox: list[FakeOutboxRow] = field(default_factory=list)
+    # The mail each token vouched for, by token and kind.
+    token_uses: dict[tuple[str, Kind], int] = field(default_factory=dict)
 
 
 class FakeStore:
@@ -140,12 +144,22 @@ class _FakeUnitOfWork:
         self._tables.places[raw.ref] = FakePlace(stored.id, duplicate)
         events = 0
         if not duplicate:
-            for judged in entry.judged:
-                events += judged.finding.recipient not in stored.events
+            for given in entry.judged:
+                judged = self._vouched(given, stored.id)
+                events += judged.finding.recipient not in stored.events and judged.trust is not Trust.REFUSED
                 stored.events.setdefault(judged.finding.recipient, judged)
         for route in entry.routes:
             stored.routes.setdefault(route.filter_id, route)
         return Recorded(raw.ref, stored.id, duplicate, events, self._queue(stored, entry, now))
+
+    def _vouched(self, judged: Judged, message_id: int) -> Judged:
+        if judged.token is None:
+            return judged
+        key = judged.token, judged.finding.kind
+        if key in self._tables.token_uses:
+            return judged.refused(TrustReason.REPLAYED)
+        self._tables.token_uses[key] = message_id
+        return judged
 
     def _queue(self, stored: FakeMessage, entry: Entry, now: datetime) -> int:
         known = {(row.message_id, row.bounce_filter.id) for row in self._tables.outbox}
