@@ -110,12 +110,12 @@ def shortened(address: str) -> Iterator[str]:
     sub-address behind a ``-`` too.
     """
     local, _, domain = address.rpartition("@")
+    if "-bp1" in local and (match := _TOKEN_TAIL.fullmatch(local)) is not None:
+        yield f"{match['base']}@{domain}"
     token, equals, _recipient = local.partition("=")
     forms = [token if equals and "+" in token else "", local.rpartition("+")[0], local.partition("+")[0]]
     if "+" in local:
         yield from (f"{form}@{domain}" for form in dict.fromkeys(forms) if form)
-    if "-bp1" in local and (match := _TOKEN_TAIL.fullmatch(local)) is not None:
-        yield f"{match['base']}@{domain}"
 
 
 def covers(filter_address: str, address: str) -> bool:

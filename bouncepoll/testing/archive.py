@@ -91,6 +91,8 @@ class FakeArchive:
             rule_id=finding.evidence.rule_id,
             matched_text=finding.evidence.matched_text,
             where=finding.evidence.where,
+            trust=judged.trust,
+            trust_reason=judged.trust_reason,
         )
 
 

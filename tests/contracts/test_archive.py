@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bouncepoll.model.records import EventRecord
+from bouncepoll.model.trust import TokenUse, Trust, TrustReason
 from bouncepoll.model.verdict import Evidence, Kind, Reason, Severity, Verdict
 from bouncepoll.ports import Archive, Judged, Revision, Selection
 from bouncepoll.store import SqlStore
@@ -111,6 +112,23 @@ def test_a_revision_replaces_events_and_keeps_their_time_and_the_old_ones(subjec
     [untouched] = subject.events(other)
     assert untouched.severity is HARD
     assert subject.past() == 1
+
+
+def test_what_filters_want_of_tokens_is_told_and_trust_is_kept_as_history(store: SqlStore) -> None:
+    strict = store.filters.add(bounce_filter("strict", tokens=TokenUse.REQUIRED))
+    lenient = store.filters.add(bounce_filter("lenient"))
+    entries = [
+        mail(f"m{uid}", place(uid), recipients=["reader@example.net"], filters=filters)
+        for uid, filters in enumerate(([strict, lenient], [lenient], []), 1)
+    ]
+    refused = replace(entries[0], judged=(entries[0].judged[0].refused(TrustReason.MISSING),), forwards=())
+    ids = [one.message_id for one in record(store, refused, *entries[1:])]
+    pages = sorted(store.archive.page(Selection(), 0, 10), key=lambda stored: ids.index(stored.id))
+    assert [stored.tokens_required for stored in pages] == [True, False, False]
+    assert [stored.events[0].trust for stored in pages] == [Trust.REFUSED, Trust.UNCONFIRMED, Trust.UNCONFIRMED]
+    run = store.archive.begin_run(Selection(), LATER)
+    store.archive.apply(run.id, [_revision(pages[0].id, "reader@example.net")], pages[0].id, LATER)
+    assert count(store, "past_events", "trust = 'refused' AND trust_reason = 'no_token'") == 1
 
 
 def test_a_bounce_that_was_none_loses_its_events(subject: Subject) -> None:

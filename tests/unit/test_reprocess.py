@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -14,9 +15,10 @@ from bouncepoll.model.message import Message, MessageRef, RawMessage
 from bouncepoll.model.records import EventRecord
 from bouncepoll.model.report import RecipientReport
 from bouncepoll.model.status import EnhancedStatus, Permanence
+from bouncepoll.model.trust import Trust, TrustReason
 from bouncepoll.model.verdict import Evidence, Finding, Kind, Reason, Severity, Verdict
-from bouncepoll.ports import Entry, Judged, Selection
-from bouncepoll.reprocess import Reprocessor, Transition
+from bouncepoll.ports import Entry, Judged, Selection, StoredMail
+from bouncepoll.reprocess import Reprocessor, Transition, revise
 from bouncepoll.testing import ArchivedMail, FakeArchive, FakeClock
 
 RECORDED_AT = datetime(2026, 11, 1, tzinfo=UTC)
@@ -191,3 +193,34 @@ def test_chunks_come_in_order_whatever_order_the_workers_finish_in() -> None:
         )
     assert positions == sorted(positions)
     assert archive.runs[run.id][0].after_id == 59
+
+
+def _believed(stored: EventRecord, judged: Judged, *, strict: bool = False) -> Judged:
+    """Return what becomes of one finding of now in a mail that has one stored event."""
+    raw = RawMessage(MessageRef("news", "INBOX", 1, "1"), b"x", 1)
+    entry = replace(entry_of(raw, Reason.USER_UNKNOWN), judged=(judged,))
+
+    class Fixed(Saying):
+        def begin(self, *_arguments: object) -> Callable[[], Sequence[Entry | Unprocessed]]:
+            return lambda: [entry]
+
+    (revision,) = revise(lambda: Fixed(None), [StoredMail(1, raw, Kind.BOUNCE, (stored,), tokens_required=strict)])
+    assert revision is not None
+    return revision.judged[0]
+
+
+def test_what_was_said_of_a_recipient_is_believed_as_far_as_it_was_when_the_mail_came() -> None:
+    (event,) = mail(1).events
+    finding = Finding("READER1@example.net", Kind.BOUNCE, Reason.USER_UNKNOWN, Permanence.PERMANENT, Evidence("test"))
+    now = Judged(finding, Severity.HARD, Trust.CONFIRMED)
+    # Refused then: refused, whatever the rules of now make of it.
+    refused = replace(event, trust=Trust.REFUSED, trust_reason=TrustReason.REPLAYED)
+    assert _believed(refused, now) == now.refused(TrustReason.REPLAYED)
+    # Verified then: its token is too old by now, and was good.
+    verified = replace(event, trust=Trust.VERIFIED)
+    assert _believed(verified, now.refused(TrustReason.OLD)) == Judged(finding, Severity.HARD, Trust.VERIFIED)
+    assert _believed(verified, now, strict=True) == Judged(finding, Severity.HARD, Trust.VERIFIED)
+    # Nobody's before: as now, and where tokens are required, not without one.
+    other = replace(now, finding=finding._replace(recipient="other@example.net"))
+    assert _believed(verified, other) == other
+    assert _believed(verified, other, strict=True) == other.refused(TrustReason.MISSING)

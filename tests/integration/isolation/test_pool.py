@@ -5,15 +5,23 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
-from bouncepoll.analysis import Analysing, Unprocessed
+from bouncepoll.analysis import Analysing, Unprocessed, Weighing
+from bouncepoll.bootstrap import analyser_with, system_clock
 from bouncepoll.errors import ConfigurationError, TransientError
 from bouncepoll.isolation import IsolatedAnalyser, Limits, _pool
+from bouncepoll.model.message import MessageRef, RawMessage
+from bouncepoll.model.trust import TokenUse, Trust, TrustReason
+from bouncepoll.policy.trust import TrustRules
 from bouncepoll.ports import Entry
+from bouncepoll.resolve.tokens import TokenKeys
+from bouncepoll.testing import FakeClock
+from tests.integration.cli.conftest import BOUNCE
 from tests.integration.isolation import hostile
 from tests.integration.isolation.hostile import FILTERS, mail
 from tests.servers import wait_until
@@ -54,6 +62,21 @@ def test_what_comes_back_is_what_a_reader_here_says(make: Make) -> None:
         )  # fmt: skip
         assert theirs.message.fingerprint == ours.message.fingerprint
         assert theirs.message.header("Subject") == "hello"
+
+
+def test_another_process_reads_tokens_too(make: Make) -> None:
+    keys, clock = TokenKeys((b"k" * 32,)), FakeClock()
+    build = partial(
+        analyser_with, None, "here", Weighing(TrustRules(use=TokenUse.REQUIRED), keys, ("X-Token",), system_clock)
+    )
+    token = keys.make(1, "reader@example.net", clock().date())
+    raws = []
+    for number, to in enumerate(("news@example.org", f"news+{token}@example.org")):
+        octets = BOUNCE.replace(b"spring@example.org", to.encode())
+        raws.append(RawMessage(MessageRef("news", "INBOX", 7, str(number)), octets, len(octets), clock()))
+    found = make(build).begin(raws, FILTERS, None)()
+    told = [(one.trust, one.trust_reason) for entry in found if isinstance(entry, Entry) for one in entry.judged]
+    assert told == [(Trust.REFUSED, TrustReason.MISSING), (Trust.VERIFIED, None)]
 
 
 @pytest.mark.parametrize(

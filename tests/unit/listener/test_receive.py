@@ -13,7 +13,9 @@ from bouncepoll.errors import StoreUnavailable
 from bouncepoll.model.filter import BounceFilter
 from bouncepoll.model.message import Envelope, Message, MessageRef, RawMessage
 from bouncepoll.model.reception import Reception, Recipient
-from bouncepoll.model.verdict import Evidence, Kind, Verdict
+from bouncepoll.model.status import Permanence
+from bouncepoll.model.trust import TokenUse, Trust, TrustReason
+from bouncepoll.model.verdict import Evidence, Finding, Kind, Reason, Verdict
 from bouncepoll.ports import Entry, UnitOfWork
 from bouncepoll.receive import FilterBook, Receiver
 from bouncepoll.testing import FakeClock, FakeStore
@@ -204,6 +206,23 @@ def test_the_default_filter_gets_a_mail_once_and_no_others(path: str, routes: li
     receiver(store, default="desk")(mail("u1", path))
     (stored,) = store.tables.messages.values()
     assert sorted(stored.routes) == routes
+
+
+def test_a_default_filter_that_requires_tokens_believes_nothing_without_one() -> None:
+    finding = Finding("x@example.net", Kind.BOUNCE, Reason.USER_UNKNOWN, Permanence.PERMANENT, Evidence("test"))
+    strict = replace(DESK, tokens=TokenUse.REQUIRED)
+    store = FakeStore((SPRING, strict))
+    analyser = Analyser(lambda _: Verdict(Kind.BOUNCE, (finding,), Evidence("test")), "here")
+    book = FilterBook(lambda: store.tables.filters, default_filter="desk")
+    receive = Receiver(store, analyser, book, clock=FakeClock())
+    # To a filter that asks for nothing, and beside it to nobody's address: the default filter has it too.
+    receive(mail("u1", "news@example.org"))
+    receive(mail("u2", "news@example.org", "postmaster@example.org", subject="another"))
+    first, second = store.tables.messages.values()
+    assert [one.trust for one in first.events.values()] == [Trust.UNCONFIRMED]
+    assert [(one.trust, one.trust_reason, one.severity) for one in second.events.values()] == [
+        (Trust.REFUSED, TrustReason.MISSING, None)
+    ]
 
 
 def test_a_bounce_for_the_postmaster_is_not_forwarded() -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from bouncepoll.errors import UsageError
 from bouncepoll.model.filter import BounceFilter, ForwardMode
+from bouncepoll.model.trust import TokenUse
 from bouncepoll.model.verdict import Kind
 from bouncepoll.resolve.filters import export_toml, import_toml
 
@@ -48,6 +49,7 @@ def test_what_is_left_out_has_its_default() -> None:
         ('[[filter]]\nname = "abc"\nforward_to = [1]', "filter 1: forward_to: found [1]; write a list of texts"),
         ('[[filter]]\nname = "abc"\nforward_kinds = ["replies"]', "forward_kinds: found 'replies' (did you mean 'reply'?)"),
         ('[[filter]]\nname = "abc"\nforward_mode = "x"', "allowed are rewrite, redirect, attach"),
+        ('[[filter]]\nname = "abc"\ntokens = "require"', "tokens: found 'require' (did you mean 'required'?)"),
         ('[[filter]]\nname = "abc"\nenabled = 1', "enabled: found 1; write true or false"),
         ('[[filter]]\nname = "abc"\n[[filter]]\nname = "ABC"', "filter 2: name: 'ABC' is the name of filter 1 too"),
         ("[[filter]]\n" * 60, "more faults"),
@@ -82,6 +84,7 @@ _FILTERS = st.builds(
     forward_mode=st.none() | st.sampled_from(list(ForwardMode)),
     description=st.text(st.characters(blacklist_categories=["Cs"]), max_size=60),
     enabled=st.booleans(),
+    tokens=st.none() | st.sampled_from(list(TokenUse)),
 )
 
 

@@ -19,6 +19,7 @@ from bouncepoll.resolve.addresses import (
     valid_filter_address,
 )
 
+TOKEN = "bp1" + "a2" * 20
 FILTERS = (
     BounceFilter(1, "all of it", "news@example.org"),
     BounceFilter(3, "spring", "news+f3@example.org"),
@@ -51,6 +52,9 @@ def routes(header: str, default: str | None = None, *, envelope: Envelope | None
         ("To: post@bücher.example", 7, "To: post@xn--bcher-kva.example (full)"),
         ("To: SRS0=ab12=Xy=example.org=news+f3@fwd.example", 3, "To: srs0=ab12=xy=example.org=news+f3@fwd.example (unwrapped)"),
         ("To: prvs=1234abcdef=news@example.org", 1, "To: prvs=1234abcdef=news@example.org (unwrapped)"),
+        (f"To: news-{TOKEN}@example.org", 1, f"To: news-{TOKEN}@example.org (sub-address removed)"),
+        (f"To: news+f3-{TOKEN}@example.org", 3, f"To: news+f3-{TOKEN}@example.org (sub-address removed)"),
+        (f"To: news+f3+{TOKEN}@example.org", 3, f"To: news+f3+{TOKEN}@example.org (sub-address removed)"),
         ("To: btv1==0123ab==news@example.org", 1, "To: btv1==0123ab==news@example.org (unwrapped)"),
     ],
 )  # fmt: skip
