@@ -57,6 +57,8 @@ CALLS: dict[str, list[str] | None] = {
     "mailbox check": ["mailbox", "check"],
     "keys generate": ["keys", "generate", "keys"],
     "keys rotate": ["keys", "rotate"],
+    "token make": ["token", "make", "--filter", "Spring", "--recipient", EVIL],
+    "token read": ["token", "read", EVIL],
     "message list": ["message", "list"],
     "message show": ["message", "show", "1"],
     "events list": ["events", "list"],
