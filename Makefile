@@ -34,7 +34,7 @@ test-all: $(VENV)/.dev
 # instants, broken networks, full disks, clocks that are set, hostile mails; at most half an hour.
 test-reliability: servers $(VENV)/.dev
 	BOUNCEPOLL_RELIABILITY=1 $(BIN)/python -m pytest tests/integration/crash tests/integration/network tests/integration/faults \
-		tests/fuzz -n 2 --dist loadgroup -q -rP
+		tests/integration/cluster tests/fuzz -n 2 --dist loadgroup -q -rP
 
 # Coverage-guided fuzzing of reading and of all that is done to a mail, FUZZ_S seconds each, on from what earlier runs
 # left in FUZZ_DIR; stops at what it finds.

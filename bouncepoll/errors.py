@@ -10,6 +10,7 @@
     │   ├── SourceUnavailable     a mailbox cannot be reached, or refused us
     │   ├── StoreUnavailable      the database is locked, full or gone
     │   │   └── StoreRefused          the database is well, and refused what was to be stored
+    │   ├── LeaseLost             another node polls this mailbox now
     │   └── DeliveryDeferred      a mail could not be handed over now
     └── PermanentError        will not work however often it is tried
         ├── MessageUnreadable     one message cannot be processed: it goes to quarantine, the batch goes on
@@ -67,6 +68,10 @@ class StoreUnavailable(TransientError):
 
 class StoreRefused(StoreUnavailable):
     """The database is well and refused what was to be stored: it concerns the work in hand and nothing else."""
+
+
+class LeaseLost(TransientError):
+    """Another node has this mailbox, or is about to: nothing of it is stored, and nothing is done there."""
 
 
 class DeliveryDeferred(TransientError):

@@ -25,9 +25,11 @@ from apscheduler.triggers.base import BaseTrigger
 
 from bouncepoll.bootstrap import Application, PollOutcome
 from bouncepoll.bootstrap._clockwatch import ClockWatch, SteadyClock
+from bouncepoll.bootstrap._cluster import Membership
 from bouncepoll.bootstrap._notify import Notifier
+from bouncepoll.bootstrap._polls import Busy, Polls
 from bouncepoll.bootstrap._watching import Watching
-from bouncepoll.ports import Clock, Watcher
+from bouncepoll.ports import Watcher
 
 log = structlog.get_logger()
 
@@ -35,8 +37,6 @@ _MAX_THREADS = 64
 _JITTER_SHARE = 0.1
 _RETENTION_EVERY_S = 3600.0
 _RETRY_EVERY_S = 30.0
-#: A burst of new mails is one poll, not one for each: the next one is not begun before.
-_BURST_S = 2.0
 
 
 class Listening(Protocol):
@@ -80,7 +80,7 @@ class Service:
 
     ``listen`` makes what takes mails beside that, of a function to be called when there is something new to forward.
     ``watch`` gives what waits for new mails in a mailbox, None for one that is polled only. ``notifier`` tells the
-    service manager.
+    service manager. With a ``cluster`` only those mailboxes are polled that are this node's share.
     """
 
     def __init__(
@@ -92,7 +92,9 @@ class Service:
         notifier: Notifier | None = None,
         *,
         observer: Observer | None = None,
+        cluster: Membership | None = None,
     ) -> None:
+        self._cluster = cluster
         self._notifier = notifier or Notifier()
         self._observer = observer
         self._application = application
@@ -100,12 +102,13 @@ class Service:
         self._listener = None if listen is None else listen(self._ask_for_drain)
         self._mailboxes = tuple(mailboxes)
         self._stop = threading.Event()
-        self._busy = _Busy()
+        self._busy = Busy()
         self._steady = SteadyClock(application.clock)
         self._clock_watch = ClockWatch(self._steady, self._clock_was_set, self._stop)
-        self._polls = _Polls(self._steady)
+        self._polls = Polls(self._steady)
         self._every: dict[str, _Every] = {}
-        self._watching = Watching(watch, self._mailboxes, self._wake, self._stop, lambda: application.pausing.paused)
+        watched = self._mailboxes if cluster is None else ()
+        self._watching = Watching(watch, watched, self._wake, self._stop, lambda: application.pausing.paused)
         self._scheduler = BackgroundScheduler(
             timezone="UTC",
             # Signs of life have a thread of their own: they must not wait for mail servers that do not answer.
@@ -133,6 +136,8 @@ class Service:
             self._scheduler.start()
             self._watching.start()
             self._clock_watch.start()
+            if self._cluster is not None:
+                self._cluster.start(self._gain, self._lose, self._polls.is_running)
             log.info("service_started", mailboxes=list(self._mailboxes))
             self._notifier.ready(f"polls {len(self._mailboxes)} mailboxes")
             self._stop.wait()
@@ -140,7 +145,11 @@ class Service:
             log.info("service_stopping", running=self._busy.count)
             self._scheduler.pause()
             self._scheduler.shutdown(wait=False)
+            if self._cluster is not None:
+                self._cluster.retire()
             finished = self._end(grace_s)
+            if self._cluster is not None:
+                self._cluster.leave()
         log.info("service_stopped", finished=finished)
         return finished
 
@@ -157,12 +166,8 @@ class Service:
 
     def _add_jobs(self) -> None:
         now = self._application.clock()
-        for name in self._mailboxes:
-            every_s = self._application.poll_interval_s(name)
-            due = max(self._application.next_poll_at(name) or now, now)
-            self._polls.rest(name, self._steady.of(due))
-            # Two, for one that ends just now counts as running: the next one must not be skipped for it.
-            self._add(f"poll:{name}", partial(self._poll, name), every_s, due, max_instances=2)
+        for name in self._mailboxes if self._cluster is None else ():
+            self._begin_to_poll(name)
         if (watchdog_s := self._notifier.watchdog_s) is not None:
             # By the scheduler: one that stands still gives no sign, and the manager starts the service anew.
             self._add("watchdog", self._notifier.alive, watchdog_s / 3, now, executor="watchdog")
@@ -176,6 +181,26 @@ class Service:
         )
         if self._listener is not None:
             self._add("quarantine", partial(held, self._retry), _RETRY_EVERY_S, now + timedelta(seconds=_RETRY_EVERY_S))
+
+    def _begin_to_poll(self, name: str) -> None:
+        now = self._application.clock()
+        every_s = self._application.poll_interval_s(name)
+        due = max(self._application.next_poll_at(name) or now, now)
+        self._polls.rest(name, self._steady.of(due))
+        # Two, for one that ends just now counts as running: the next one must not be skipped for it.
+        self._add(f"poll:{name}", partial(self._poll, name), every_s, due, max_instances=2)
+
+    def _gain(self, name: str) -> None:
+        """Begin with a mailbox that is this node's share now; raises ``StoreUnavailable``, and is called again."""
+        self._begin_to_poll(name)
+        self._watching.add(name)
+
+    def _lose(self, name: str) -> None:
+        """Leave a mailbox to another node; a poll that runs finds that out by itself."""
+        self._watching.remove(name)
+        self._every.pop(f"poll:{name}", None)
+        with suppress(JobLookupError):
+            self._scheduler.remove_job(f"poll:{name}")
 
     def _add(
         self,
@@ -197,6 +222,7 @@ class Service:
             next_run_time=due,
             max_instances=max_instances,
             executor=executor,
+            replace_existing=True,
         )
 
     def _poll(self, name: str) -> None:
@@ -212,7 +238,9 @@ class Service:
             log.info("job_still_running", job=f"poll:{name}")
             return
         try:
-            outcome = self._application.poll(name, should_stop=self._stop.is_set)
+            outcome = self._poll_now(name)
+            if outcome is None:
+                return
             if self._observer is not None:
                 self._observer.polled(outcome, held=self._application.pausing.is_cause(outcome.error))
             if outcome.error is not None or outcome.rests:
@@ -224,6 +252,18 @@ class Service:
         if outcome.report is not None and outcome.report.forwards:
             self._run_at("outbox", self._steady())
 
+    def _poll_now(self, name: str) -> PollOutcome | None:
+        """Poll a mailbox; None when it is no longer this node's share."""
+        cluster = self._cluster
+        if cluster is None:
+            return self._application.poll(name, should_stop=self._stop.is_set)
+        lease = cluster.lease_of(name)
+        if lease is None:
+            return None
+        return self._application.poll(
+            name, should_stop=lambda: self._stop.is_set() or not cluster.holds(lease), lease=lease
+        )
+
     def _wake(self, name: str) -> None:
         """Poll a mailbox, which has something new, as soon as that may be."""
         due = self._polls.woken(name)
@@ -231,8 +271,9 @@ class Service:
             self._run_at(f"poll:{name}", due)
 
     def _run_at(self, job: str, due: datetime) -> None:
-        if job in self._every:
-            self._every[job].due = due
+        every = self._every.get(job)
+        if every is not None:
+            every.due = due
         # The scheduler may have been shut down meanwhile; its jobs are gone then.
         with suppress(JobLookupError):
             self._scheduler.modify_job(job, next_run_time=self._steady.as_set(due))
@@ -241,7 +282,7 @@ class Service:
         """Tell the scheduler, which believes the clock, when everything is due by it now."""
         if self._observer is not None:
             self._observer.clock_was_set(jump)
-        for job, every in self._every.items():
+        for job, every in list(self._every.items()):
             self._run_at(job, every.due)
 
     def _ask_for_drain(self) -> None:
@@ -284,92 +325,6 @@ class _Every(BaseTrigger):
         found = now + timedelta(seconds=self._every_s * share)
         self.due = self._steady.of(found)
         return found
-
-
-class _Polls:
-    """When mailboxes were polled, which are just now, and which have something new since. Used by several threads."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._guard = threading.Lock()
-        self._running: set[str] = set()
-        self._news: set[str] = set()
-        self._last: dict[str, datetime] = {}
-        self._rests: dict[str, datetime] = {}
-
-    def begin(self, name: str) -> bool:
-        """Note that a poll begins, which finds what was new until now; False when another one is not over yet."""
-        with self._guard:
-            if name in self._running:
-                return False
-            self._running.add(name)
-            self._news.discard(name)
-            self._last[name] = self._clock()
-            return True
-
-    def rest(self, name: str, until: datetime) -> None:
-        """Note that a mailbox is not to be polled before then."""
-        with self._guard:
-            self._rests[name] = until
-
-    def rests_until(self, name: str) -> datetime | None:
-        """Return until when a mailbox rests; None when it may be polled."""
-        with self._guard:
-            until = self._rests.get(name)
-            return until if until is not None and until > self._clock() else None
-
-    def polled_within(self, name: str, age_s: float) -> bool:
-        """Whether a poll that ended well began so short a time ago, and nothing new was told since."""
-        with self._guard:
-            last = self._last.get(name)
-            if last is None or name in self._news or name in self._rests or name in self._running:
-                return False
-            return self._clock() - last < timedelta(seconds=age_s)
-
-    def ended(self, name: str, rests_until: datetime | None) -> datetime | None:
-        """Note that a poll ended, and return when the next one is due, where that is not the usual time."""
-        with self._guard:
-            self._running.discard(name)
-            if rests_until is not None:
-                self._rests[name] = rests_until
-                return rests_until
-            self._rests.pop(name, None)
-            return self._soon(name) if name in self._news else None
-
-    def woken(self, name: str) -> datetime | None:
-        """Note that there is something new, and return when to poll; None when a poll is due anyway."""
-        with self._guard:
-            self._news.add(name)
-            if name in self._running or self._rests.get(name, self._clock()) > self._clock():
-                return None
-            return self._soon(name)
-
-    def _soon(self, name: str) -> datetime:
-        last = self._last.get(name)
-        now = self._clock()
-        return now if last is None else max(now, last + timedelta(seconds=_BURST_S))
-
-
-class _Busy:
-    """Counts the jobs in hand, so that the end can wait for them."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._changed = threading.Condition()
-
-    def run(self, work: Callable[[], None]) -> None:
-        with self._changed:
-            self.count += 1
-        try:
-            work()
-        finally:
-            with self._changed:
-                self.count -= 1
-                self._changed.notify_all()
-
-    def wait(self, timeout_s: float) -> bool:
-        with self._changed:
-            return self._changed.wait_for(lambda: self.count == 0, timeout_s)
 
 
 def _report(event: JobEvent) -> None:

@@ -13,10 +13,12 @@ import structlog
 from bouncepoll import registry
 from bouncepoll.analysis import Analyser, Analysing
 from bouncepoll.bootstrap._clock import system_clock
+from bouncepoll.bootstrap._clockwatch import SharedClock
+from bouncepoll.bootstrap._counting import count_new
 from bouncepoll.bootstrap._credentials import CredentialDesk
 from bouncepoll.bootstrap._delivery import backend_faults, check_delivery
 from bouncepoll.bootstrap._filters import FilterDesk
-from bouncepoll.bootstrap._lock import locked
+from bouncepoll.bootstrap._lock import only_process
 from bouncepoll.bootstrap._pausing import Pausing
 from bouncepoll.bootstrap._reprocessing import analyser_with, analysing, reprocess
 from bouncepoll.bootstrap._retention import retain
@@ -24,14 +26,15 @@ from bouncepoll.bootstrap.tokens import weighing
 from bouncepoll.classify import create_classifier
 from bouncepoll.deliver.drain import DrainReport, Outcome, RetryPolicy, drain
 from bouncepoll.deliver.forward import prepare
-from bouncepoll.errors import BouncepollError, ConfigurationError, FolderMissing, TransientError, UsageError
+from bouncepoll.errors import BouncepollError, ConfigurationError, FolderMissing, LeaseLost, TransientError, UsageError
+from bouncepoll.model.cluster import Lease
 from bouncepoll.model.delivery import OutboxState
 from bouncepoll.model.filter import BounceFilter
 from bouncepoll.pipeline import MailboxPlan, Poller, PollReport, next_poll_delay_s
 from bouncepoll.ports import Backend, Clock, Selection, Source
 from bouncepoll.reprocess import ReprocessReport
 from bouncepoll.settings import MailboxSettings, Settings
-from bouncepoll.store import SqlStore, open_store, schema
+from bouncepoll.store import IDLE_TIMEOUT_S, SqlStore, open_store, schema
 
 __all__ = ["Application", "PollOutcome", "analyser_with", "system_clock"]
 
@@ -61,6 +64,7 @@ class Application:
     def __init__(self, settings: Settings, clock: Clock = system_clock) -> None:
         self.settings = settings
         self.clock = clock
+        self.shared = SharedClock(clock)
         self._failures: dict[str, int] = {}
         self._unnoted: list[Outcome] = []
         self._random = random.Random()  # noqa: S311 - spreads polls, guards nothing.
@@ -85,7 +89,8 @@ class Application:
     @cached_property
     def store(self) -> SqlStore:
         """The database, upgraded by itself where it is SQLite."""
-        return open_store(self.settings.database.url, clock=self.clock)
+        idle_timeout_s = min(IDLE_TIMEOUT_S, self.settings.cluster.lease)
+        return open_store(self.settings.database.url, clock=self.clock, idle_timeout_s=idle_timeout_s)
 
     @cached_property
     def credentials(self) -> CredentialDesk:
@@ -157,12 +162,14 @@ class Application:
         return self.mailbox(name).poll
 
     def next_poll_at(self, name: str) -> datetime | None:
-        """Return when a mailbox that backs off is due again; None when it is due now."""
+        """Return when a mailbox that backs off, whoever polled it, is due again; None when it is due now."""
         state = next((state for state in self.store.mailboxes.all() if state.source == name), None)
         if state is None or not state.failures:
             return None
+        self._failures[name] = state.failures
         # Noted by a clock that was ahead, it may be years away; how long the mailbox is to rest is true all the same.
-        return min(state.next_poll_at, self.clock() + abs(state.next_poll_at - state.last_poll_at))
+        due = min(state.next_poll_at, self.shared() + abs(state.next_poll_at - state.last_poll_at))
+        return self.shared.as_set(due)
 
     def poll(
         self,
@@ -170,9 +177,14 @@ class Application:
         *,
         should_stop: Callable[[], bool] = lambda: False,
         on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+        lease: Lease | None = None,
     ) -> PollOutcome:
-        """Poll one mailbox once; a failure is recorded with the mailbox and returned, not raised."""
+        """Poll one mailbox once; a failure is recorded with the mailbox and returned, not raised.
+
+        With a ``lease`` nothing is stored once another node has the mailbox.
+        """
         options = self.mailbox(name)
+        store = self.store if lease is None else self.store.fenced(lease)
         try:
             self.pausing.check()
             self._check_default_filter(name)
@@ -181,28 +193,32 @@ class Application:
             report = Poller(
                 source,
                 MailboxPlan(name, options.on_done, options.default_filter, options.batch),
-                store=self.store,
+                store=store,
                 analyser=self.analysing,
-                clock=self.clock,
+                clock=self.shared,
                 should_stop=lambda: should_stop() or self.pausing.paused,
                 on_progress=on_progress,
             ).run()
             # POP3 servers may name a least time between two logins.
             delay_s = max(options.poll, getattr(source, "login_delay_s", 0.0))
             due = self.clock() + timedelta(seconds=delay_s)
-            self.store.mailboxes.note_success(name, self.clock(), due)
+            now = self.shared()
+            store.mailboxes.note_success(name, now, now + timedelta(seconds=delay_s))
         except BouncepollError as exc:
-            return self._failed(name, exc)
+            return self._failed(name, exc, store)
         except Exception as exc:
             # A mistake of ours, met by one mailbox, must not hold up the others.
             log.exception("mailbox_failed_unexpectedly", mailbox=name)
             found = f"{type(exc).__name__}; nothing is lost; the log has the traceback, please report it"
-            return self._failed(name, TransientError(f"{name}: a mistake in bouncepoll: {found}"))
+            return self._failed(name, TransientError(f"{name}: a mistake in bouncepoll: {found}"), store)
         self._failures.pop(name, None)
         log.info("mailbox_polled", mailbox=name, recorded=report.recorded, quarantined=report.quarantined)
         return PollOutcome(name, report, None, due, rests=delay_s > options.poll)
 
-    def _failed(self, name: str, exc: BouncepollError) -> PollOutcome:
+    def _failed(self, name: str, exc: BouncepollError, store: SqlStore) -> PollOutcome:
+        if isinstance(exc, LeaseLost):
+            log.warning("lease_lost", mailbox=name, error=str(exc))
+            return PollOutcome(name, None, exc, self.clock() + timedelta(seconds=self.poll_interval_s(name)))
         if self.pausing.failed(exc):
             # That is no fault of the mailbox: it is polled when the database is back.
             return PollOutcome(name, None, exc, self.clock() + timedelta(seconds=self.pausing.again_in_s()))
@@ -216,7 +232,8 @@ class Application:
         due = self.clock() + timedelta(seconds=delay_s)
         log.error("mailbox_failed", mailbox=name, error=str(exc), failures=failures, next_poll_at=due.isoformat())
         try:
-            self.store.mailboxes.note_failure(name, str(exc), self.clock(), due)
+            now = self.shared()
+            store.mailboxes.note_failure(name, str(exc), now, now + timedelta(seconds=delay_s))
         except BouncepollError as unavailable:
             if not self.pausing.failed(unavailable):
                 log.error("mailbox_state_not_stored", mailbox=name, error=str(unavailable))  # noqa: TRY400
@@ -229,12 +246,12 @@ class Application:
         self.credentials.warn_of_end(f"delivery.{delivery.backend}")
         if backend_faults(self.settings) and not self.store.outbox.counts()[OutboxState.QUEUED]:
             return DrainReport()
-        self.store.outbox.bring_forward(self.clock(), timedelta(seconds=delivery.retry_max * 1.2))
+        self.store.outbox.bring_forward(self.shared(), timedelta(seconds=delivery.retry_max * 1.2))
         return drain(
             self.store.outbox,
             self.backend,
             lambda item: prepare(item, forward, self.settings.instance.id),
-            clock=self.clock,
+            clock=self.shared,
             policy=RetryPolicy(
                 first_s=delivery.retry_first,
                 factor=delivery.retry_factor,
@@ -287,19 +304,7 @@ class Application:
             TransientError: the mailbox or the database cannot be reached.
             ConfigurationError: a folder does not exist, a secret cannot be read.
         """
-        source = self.source(name)
-        found = []
-        try:
-            source.open()
-            for folder in source.folders:
-                with self.store.begin() as uow:
-                    cursor = uow.cursor(name, folder)
-                scan = source.scan(folder, cursor)
-                with self.store.begin() as uow:
-                    found.append((folder, len(set(scan.uids) - uow.known(scan))))
-        finally:
-            source.close()
-        return found
+        return count_new(self.source(name), self.store)
 
     def stored_filters(self) -> Sequence[BounceFilter]:
         """Return the filters in the database; none, and no database made, where there is none yet."""
@@ -362,11 +367,6 @@ class Application:
         Raises:
             UsageError: another process holds it.
         """
-        path = self.store.file
-        if path is None:
-            yield
-            return
-        with locked(path.with_name(path.name + ".lock")):
-            # Whoever leased a forward is gone: it need not wait for the lease's end.
-            self.store.outbox.release()
+        # Whoever leased a forward is gone then: it need not wait for the lease's end.
+        with only_process(self.store.file, self.store.outbox.release):
             yield

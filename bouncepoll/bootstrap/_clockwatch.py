@@ -24,7 +24,7 @@ _APART_S = 0.1
 _MAX_LOOKS = 10
 
 
-def _elapsed_s() -> float:
+def elapsed_s() -> float:
     """Return a time that nobody sets and that goes on while the machine sleeps, where the system has one."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
@@ -32,7 +32,7 @@ def _elapsed_s() -> float:
 class SteadyClock:
     """The time as it would be had nobody set the clock since the start. Used by several threads."""
 
-    def __init__(self, clock: Clock, elapsed_s: Callable[[], float] = _elapsed_s) -> None:
+    def __init__(self, clock: Clock, elapsed_s: Callable[[], float] = elapsed_s) -> None:
         """``elapsed_s`` counts seconds, from anywhere, and is never set."""
         self._clock = clock
         self._elapsed_s = elapsed_s
@@ -68,6 +68,33 @@ class SteadyClock:
             if after_s - before_s <= _APART_S:
                 return now - self._first - timedelta(seconds=after_s - self._first_s)
         return None  # A machine this busy tells nothing; the next look may.
+
+
+class SharedClock:
+    """The time all nodes go by: that of the database, as it was read last; the system's where it never was.
+
+    So what one node notes is right for the others, however their clocks are set. Used by several threads.
+    """
+
+    def __init__(self, clock: Clock, elapsed_s: Callable[[], float] = elapsed_s) -> None:
+        self._clock = clock
+        self._elapsed_s = elapsed_s
+        self._read: tuple[datetime, float] | None = None
+
+    def __call__(self) -> datetime:
+        """Return the present time of this clock."""
+        if self._read is None:
+            return self._clock()
+        at, read_s = self._read
+        return at + timedelta(seconds=self._elapsed_s() - read_s)
+
+    def note(self, at: datetime, read_s: float) -> None:
+        """Note what the database's clock showed, and what ``elapsed_s`` then was."""
+        self._read = (at, read_s)
+
+    def as_set(self, at: datetime) -> datetime:
+        """Return what the system's clock shows, as it is set now, when this one shows ``at``."""
+        return self._clock() + (at - self())
 
 
 class ClockWatch:

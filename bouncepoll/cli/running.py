@@ -11,6 +11,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from bouncepoll.bootstrap import Application, PollOutcome
+from bouncepoll.bootstrap._cluster import membership_of, poll_once
 from bouncepoll.bootstrap._listener import ListenerDesk
 from bouncepoll.bootstrap._metrics_server import metrics_of
 from bouncepoll.bootstrap._notify import Notifier
@@ -106,7 +107,13 @@ def _run(application: Application, mailboxes: list[str], *, listen: bool = False
     notifier = Notifier.of_environment()
     with metrics_of(application) if measure else nullcontext() as metrics:
         finished = Service(
-            application, mailboxes, listener, partial(watcher_of, application), notifier, observer=metrics
+            application,
+            mailboxes,
+            listener,
+            partial(watcher_of, application),
+            notifier,
+            observer=metrics,
+            cluster=membership_of(application, mailboxes),
         ).run()
     if not finished:
         # A thread waits for a server that does not answer; what it had is not committed, so nothing is lost.
@@ -117,13 +124,11 @@ def _run(application: Application, mailboxes: list[str], *, listen: bool = False
 
 def _poll_one(application: Application, name: str) -> PollOutcome:
     if not sys.stderr.isatty():
-        return application.poll(name)
+        return poll_once(application, name)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console(), transient=True) as progress:
         task = progress.add_task(name, total=None)
-        return application.poll(
-            name, on_progress=lambda done, total: progress.update(task, completed=done, total=total)
-        )
+        return poll_once(application, name, lambda done, total: progress.update(task, completed=done, total=total))
 
 
 def _print(outcomes: list[PollOutcome], as_json: bool) -> None:

@@ -29,6 +29,7 @@ from bouncepoll.model.mailbox import Disposition
 from bouncepoll.options import Options, Seconds
 from bouncepoll.settings._metrics import MetricsSettings
 from bouncepoll.settings.analysis import AnalysisSettings
+from bouncepoll.settings.cluster import ClusterSettings
 from bouncepoll.settings.masking import masked
 from bouncepoll.settings.providers import handed_over, known
 from bouncepoll.settings.sections import (
@@ -166,6 +167,7 @@ class Settings(BaseSettings):
     )
     instance: InstanceSettings = Field(default_factory=InstanceSettings)
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)
+    cluster: ClusterSettings = Field(default_factory=ClusterSettings)
     mailboxes: Mapping[str, MailboxSettings] = Field(default_factory=dict)
     providers: dict[MailboxName, Preset] = Field(default_factory=dict, description=Preset.__doc__)
     listener: ListenerOptions = Field(default_factory=ListenerOptions)

@@ -6,8 +6,9 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
@@ -19,6 +20,8 @@ from bouncepoll.errors import ConfigurationError, StoreRefused, StoreUnavailable
 from bouncepoll.store.address import parse
 
 _CONNECT_TIMEOUT_S = 10
+#: No transaction that writes waits for anything but the database: one that is silent for so long is frozen.
+IDLE_TIMEOUT_S = 60.0
 # A server that vanished without a word is noticed within a minute (seconds, but for the last, which is milliseconds).
 _DEAD_PEER = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
 _WAL_RETRY_S = 0.02
@@ -75,6 +78,18 @@ _REASONS = (
 _OTHER_ADVICE = "check that the database runs and can be reached; the next run repeats the work"
 
 
+class Fence(Protocol):
+    """Keeps transactions from being committed by who may not write any more."""
+
+    def look(self, connection: Connection) -> None:
+        """Raise where a transaction that begins need not be begun; takes no lock."""
+        ...
+
+    def hold(self, connection: Connection) -> None:
+        """Raise where a transaction that ends must not be committed; keep it so until that is done."""
+        ...
+
+
 class Database:
     """An engine and its transactions. May be used by several threads at once; ``label`` names it without secrets.
 
@@ -82,8 +97,11 @@ class Database:
     broken constraint is SQLAlchemy's ``IntegrityError`` inside a transaction, and becomes one when it is left with it.
     """
 
-    def __init__(self, url: str, *, busy_timeout_s: float = 30.0) -> None:
+    def __init__(self, url: str, *, busy_timeout_s: float = 30.0, idle_timeout_s: float = IDLE_TIMEOUT_S) -> None:
         """Prepare the engine; no connection is made yet. A lock is waited for ``busy_timeout_s`` seconds.
+
+        PostgreSQL ends a transaction that may write when nothing is heard of it for ``idle_timeout_s`` seconds: a
+        process that was frozen in it must not keep its locks from the others.
 
         Raises:
             ConfigurationError: the URL is no URL, of another kind of database, or its driver is not installed.
@@ -93,9 +111,17 @@ class Database:
         self.label = address.label
         self._secrets = address.secrets
         timeout_s = busy_timeout_s if address.timeout_s is None else address.timeout_s
+        self._idle_timeout_s = idle_timeout_s
+        self.fence: Fence | None = None
         self.engine = (_postgresql if self.file is None else _sqlite)(address.url, timeout_s)
         event.listen(self.engine, "handle_error", self._translate)
         self._identity: tuple[int, int] | None = None
+
+    def fenced(self, fence: Fence) -> "Database":
+        """Return the same database, whose writing transactions are begun and committed only if ``fence`` allows it."""
+        other = copy(self)
+        other.fence = fence
+        return other
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
@@ -104,7 +130,10 @@ class Database:
         On SQLite it takes the write lock at once: one that first reads and then writes could fail at any time
         (SQLITE_BUSY_SNAPSHOT), however long it waits.
         """
-        with self._begun("BEGIN IMMEDIATE") as connection:
+        with self._begun("BEGIN IMMEDIATE", self._idle_timeout_s) as connection:
+            if self.fence is not None:
+                self.fence.look(connection)
+                connection.execution_options(fence=self.fence)
             yield connection
 
     @contextmanager
@@ -112,12 +141,12 @@ class Database:
         """Start a transaction and commit it at the end."""
         with self.connect() as connection:
             yield connection
-            connection.commit()
+            commit(connection)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Start a transaction that only reads, and waits for no lock."""
-        with self._begun("BEGIN") as connection:
+        with self._begun("BEGIN", None) as connection:
             yield connection
 
     def close(self) -> None:
@@ -125,7 +154,7 @@ class Database:
         self.engine.dispose()
 
     @contextmanager
-    def _begun(self, sqlite_begin: str) -> Iterator[Connection]:
+    def _begun(self, sqlite_begin: str, idle_timeout_s: float | None) -> Iterator[Connection]:
         self._check_file()
         try:
             opened = self.engine.connect()
@@ -135,7 +164,7 @@ class Database:
             ) from exc
         try:
             with opened as connection:
-                connection.execution_options(sqlite_begin=sqlite_begin).begin()
+                connection.execution_options(sqlite_begin=sqlite_begin, idle_timeout_s=idle_timeout_s).begin()
                 yield connection
             # What was written to a file that nobody finds again is not stored, whatever SQLite says.
             self._check_file()
@@ -192,6 +221,14 @@ class Database:
         for secret in self._secrets:
             said = said.replace(secret, "***")
         return said
+
+
+def commit(connection: Connection) -> None:
+    """End a transaction of ``Database.connect`` and make it durable, where its fence allows that."""
+    fence: Fence | None = connection.get_execution_options().get("fence")
+    if fence is not None:
+        fence.hold(connection)
+    connection.commit()
 
 
 def insert_into(connection: Connection, table: Table) -> "postgresql.Insert | sqlite.Insert":
@@ -282,6 +319,8 @@ def _postgresql(url: URL, busy_timeout_s: float) -> Engine:
         "application_name": "bouncepoll",
         "client_encoding": "utf8",
         "connect_timeout": _CONNECT_TIMEOUT_S,
+        # Through a pooler in transaction mode (PgBouncer), the next transaction may meet another session.
+        "prepare_threshold": None,
         **_DEAD_PEER,
     }
     try:
@@ -304,12 +343,22 @@ def _postgresql(url: URL, busy_timeout_s: float) -> Engine:
     def set_up(connection: DBAPIConnection, _record: Any) -> None:
         cursor = connection.cursor()
         try:
-            cursor.execute(f"SET lock_timeout = {max(1, int(busy_timeout_s * 1000))}")
-            # In another zone the driver cannot read a time at the calendar's edge.
+            # In another zone the driver cannot read a time at the calendar's edge. Of all that may be set for a session
+            # this is what PgBouncer keeps with its client.
             cursor.execute("SET TIME ZONE 'UTC'")
             connection.commit()
         finally:
             cursor.close()
 
+    def begin(connection: Connection) -> None:
+        # For the transaction, not for the session: a pooler hands that out to others.
+        limits_s = {"lock_timeout": busy_timeout_s}
+        idle_timeout_s = connection.get_execution_options().get("idle_timeout_s")
+        if idle_timeout_s is not None:
+            limits_s["idle_in_transaction_session_timeout"] = idle_timeout_s
+        calls = (f"set_config('{name}', '{max(1, int(limit_s * 1000))}', true)" for name, limit_s in limits_s.items())
+        connection.exec_driver_sql(f"SELECT {', '.join(calls)}")
+
     event.listen(engine, "connect", set_up)
+    event.listen(engine, "begin", begin)
     return engine

@@ -5,14 +5,16 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+from bouncepoll.model.cluster import Lease
 from bouncepoll.model.records import RetentionCounts
 from bouncepoll.ports import Clock
 from bouncepoll.store import schema
 from bouncepoll.store.archive import SqlArchive
 from bouncepoll.store.credentials import SqlCredentials
-from bouncepoll.store.database import Database
+from bouncepoll.store.database import IDLE_TIMEOUT_S, Database
 from bouncepoll.store.filters import SqlFilters
 from bouncepoll.store.gauges import Gauges, gauges
+from bouncepoll.store.leases import LeaseFence, SqlLeases
 from bouncepoll.store.mailboxes import SqlMailboxes
 from bouncepoll.store.marks import SqlMarks
 from bouncepoll.store.outbox import SqlOutbox
@@ -45,11 +47,19 @@ class SqlStore:
         self.mailboxes = SqlMailboxes(database)
         self.marks = SqlMarks(database)
         self.credentials = SqlCredentials(database)
+        self.leases = SqlLeases(database)
 
     @property
     def file(self) -> Path | None:
         """The database's file; None for PostgreSQL."""
         return self._database.file
+
+    def fenced(self, lease: Lease) -> "SqlStore":
+        """Return this store for the holder of a lease: what it stores is committed only while it has the mailbox.
+
+        Every method that writes raises ``LeaseLost`` otherwise, and nothing of it is stored (PostgreSQL).
+        """
+        return SqlStore(self._database.fenced(LeaseFence(lease)), self._clock)
 
     @contextmanager
     def begin(self) -> Iterator[SqlUnitOfWork]:
@@ -91,16 +101,18 @@ class SqlStore:
         self._database.close()
 
 
-def open_store(url: str, *, clock: Clock, busy_timeout_s: float = 30.0) -> SqlStore:
+def open_store(
+    url: str, *, clock: Clock, busy_timeout_s: float = 30.0, idle_timeout_s: float = IDLE_TIMEOUT_S
+) -> SqlStore:
     """Open the database, and bring its schema up to date where it is SQLite.
 
-    A lock somebody else holds is waited for ``busy_timeout_s`` seconds.
+    A lock somebody else holds is waited for ``busy_timeout_s`` seconds; see ``Database`` for ``idle_timeout_s``.
 
     Raises:
         StoreUnavailable: it cannot be reached, or not be written.
         ConfigurationError: the URL is wrong, the driver is missing, or the schema is not the one this program needs.
     """
-    database = Database(url, busy_timeout_s=busy_timeout_s)
+    database = Database(url, busy_timeout_s=busy_timeout_s, idle_timeout_s=idle_timeout_s)
     try:
         schema.require(database)
     except BaseException:

@@ -327,3 +327,26 @@ marks = Table(
     Column("name", String(64), primary_key=True),
     Column("at", UtcDateTime, nullable=False),
 )
+
+# Several machines (PostgreSQL): the processes that live, and who polls which mailbox. All times are the database's.
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("id", String(128), primary_key=True),
+    Column("name", String(255), nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("sources", JSON, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
+    Column("alive_until", UtcDateTime, nullable=False),
+)
+
+# ``epoch`` only ever grows, and a row is never deleted: what a former owner writes late is told by it.
+leases = Table(
+    "leases",
+    metadata,
+    Column("source", ExactText, primary_key=True),
+    Column("owner", String(128)),
+    Column("epoch", BigInteger, nullable=False),
+    Column("lease_until", UtcDateTime),
+)

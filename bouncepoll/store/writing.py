@@ -3,10 +3,10 @@
 import os
 from datetime import datetime
 
-from sqlalchemy import ColumnClause, String, column, delete, insert, table, update
+from sqlalchemy import ColumnClause, String, column, delete, table, update
 
 from bouncepoll.errors import StoreUnavailable
-from bouncepoll.store.database import Database
+from bouncepoll.store.database import Database, insert_into
 from bouncepoll.store.schema import HEAD, VERSION_TABLE
 from bouncepoll.store.tables import blobs
 
@@ -45,6 +45,7 @@ def _reserve(database: Database, now: datetime, size_octets: int) -> None:
             # Random, for zeros would be compressed away; in pieces, for a driver makes several copies of each.
             octets = os.urandom(_PIECE_OCTETS)
             row = {"digest": name, "octets": octets, "size_octets": _PIECE_OCTETS, "stored_at": now}
-            connection.execute(insert(blobs).values(row))
+            # Another node may be doing the same.
+            connection.execute(insert_into(connection, blobs).values(row).on_conflict_do_nothing())
     with database.writing() as connection:
         connection.execute(delete(blobs).where(blobs.c.digest.in_(names)))

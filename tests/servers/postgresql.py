@@ -41,6 +41,7 @@ class PostgreSQL:
     """A running PostgreSQL; each test takes a database of its own."""
 
     host = "127.0.0.1"
+    user = _SUPERUSER
 
     def __init__(self, base: Path) -> None:
         self.port = free_port()

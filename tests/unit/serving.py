@@ -11,6 +11,7 @@ from bouncepoll.bootstrap import Application, PollOutcome, system_clock
 from bouncepoll.bootstrap._pausing import Pausing
 from bouncepoll.deliver.drain import DrainReport
 from bouncepoll.errors import SourceUnavailable
+from bouncepoll.model.cluster import Lease
 from bouncepoll.pipeline import PollReport
 from bouncepoll.ports import Clock
 from bouncepoll.scheduler import Service
@@ -30,6 +31,7 @@ class FakeApplication:
         self.polls: dict[str, Callable[[ShouldStop], PollOutcome]] = {}
         self.due: dict[str, datetime] = {}
         self.calls: Counter[str] = Counter()
+        self.leases: list[Lease | None] = []
         self.drains: Callable[[], None] = lambda: None
         self.writable: Callable[[bool], None] = lambda _failed_before: None
         self.pausing = Pausing(self._prove)
@@ -43,8 +45,9 @@ class FakeApplication:
     def next_poll_at(self, name: str) -> datetime | None:
         return self.due.get(name)
 
-    def poll(self, name: str, *, should_stop: ShouldStop) -> PollOutcome:
+    def poll(self, name: str, *, should_stop: ShouldStop, lease: Lease | None = None) -> PollOutcome:
         self.calls[name] += 1
+        self.leases.append(lease)
         work = self.polls.get(name)
         return good(name) if work is None else work(should_stop)
 

@@ -59,6 +59,7 @@ CALLS: dict[str, list[str] | None] = {
     "keys rotate": ["keys", "rotate"],
     "token make": ["token", "make", "--filter", "Spring", "--recipient", EVIL],
     "token read": ["token", "read", EVIL],
+    "cluster status": ["cluster", "status"],
     "message list": ["message", "list"],
     "message show": ["message", "show", "1"],
     "events list": ["events", "list"],

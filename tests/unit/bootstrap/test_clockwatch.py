@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from structlog.testing import capture_logs
 
-from bouncepoll.bootstrap._clockwatch import ClockWatch, SteadyClock, _elapsed_s
+from bouncepoll.bootstrap._clockwatch import ClockWatch, SteadyClock, elapsed_s
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -77,4 +77,4 @@ def test_a_machine_that_is_busy_between_two_looks_tells_of_no_jump() -> None:
 
 
 def test_seconds_that_nobody_sets_go_on() -> None:
-    assert _elapsed_s() <= _elapsed_s()
+    assert elapsed_s() <= elapsed_s()

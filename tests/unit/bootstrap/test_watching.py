@@ -188,3 +188,32 @@ def test_while_all_is_held_no_session_is_open(monkeypatch: pytest.MonkeyPatch) -
     finally:
         stop.set()
         assert watching.wait(20)
+
+
+def test_one_mailbox_more_is_watched_until_it_is_removed() -> None:
+    added, again = FakeWatcher(), FakeWatcher()
+    watchers: dict[str, list[Watcher | None]] = {"added": [added, again], "polled": [None]}
+    woken: list[str] = []
+    stop = threading.Event()
+    watching = Watching(lambda name: watchers[name].pop(0), (), woken.append, stop)
+    watching.start()
+    descriptors = open_descriptors()
+    watching.add("added")
+    watching.add("added")
+    watching.add("polled")
+    wait_until(lambda: woken == ["added"], "the first session")
+    watching.remove("added")
+    watching.remove("added")
+    watching.remove("polled")
+    wait_until(lambda: added.closed == 1, "its end")
+    wait_until(lambda: open_descriptors() == descriptors, "everything to be closed")
+    watching.add("added")
+    wait_until(lambda: woken == ["added"] * 2, "the second session")
+    stop.set()
+    watching.add("too late")
+    assert watching.wait(20)
+    assert (added.closed, again.closed) == (1, 1)
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
