@@ -1,5 +1,5 @@
 # make demo   the main job on this machine: no root, no system packages
-# make test   every check and every test; installs Dovecot, Postfix, PostgreSQL and systemd from Debian's packages when missing
+# make test   every check and every test; installs Dovecot, Postfix, PostgreSQL, PgBouncer and systemd from Debian's packages when missing
 SHELL := /bin/sh
 VENV ?= .venv
 BIN := $(VENV)/bin

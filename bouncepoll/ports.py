@@ -338,8 +338,11 @@ class Leases(Protocol):
     mailbox: one that ran out may still be renewed.
     """
 
-    def heartbeat(self, node: Node, lease: timedelta) -> None:
-        """Note that a node lives, and is to be taken for dead when nothing is heard of it for ``lease``."""
+    def heartbeat(self, node: Node, lease: timedelta) -> ClusterView:
+        """Note that a node lives, renew all its leases, and return how everything stands.
+
+        It is to be taken for dead when nothing is heard of it for ``lease``.
+        """
         ...
 
     def claim(self, owner: str, sources: Collection[str], lease: timedelta) -> Sequence[Lease]:
@@ -363,7 +366,7 @@ class Leases(Protocol):
         ...
 
     def status(self) -> ClusterView:
-        """Return all nodes, by name and id, and all mailboxes that were ever claimed, by name."""
+        """Return all nodes of the last day, by name and id, and all mailboxes that were ever claimed, by name."""
         ...
 
 

@@ -9,7 +9,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
@@ -95,6 +95,7 @@ class Service:
         cluster: Membership | None = None,
     ) -> None:
         self._cluster = cluster
+        self._gained = False
         self._notifier = notifier or Notifier()
         self._observer = observer
         self._application = application
@@ -166,8 +167,8 @@ class Service:
 
     def _add_jobs(self) -> None:
         now = self._application.clock()
-        for name in self._mailboxes if self._cluster is None else ():
-            self._begin_to_poll(name)
+        if self._cluster is None:
+            self._begin_to_poll(self._mailboxes, self._application.next_polls())
         if (watchdog_s := self._notifier.watchdog_s) is not None:
             # By the scheduler: one that stands still gives no sign, and the manager starts the service anew.
             self._add("watchdog", self._notifier.alive, watchdog_s / 3, now, executor="watchdog")
@@ -182,18 +183,22 @@ class Service:
         if self._listener is not None:
             self._add("quarantine", partial(held, self._retry), _RETRY_EVERY_S, now + timedelta(seconds=_RETRY_EVERY_S))
 
-    def _begin_to_poll(self, name: str) -> None:
+    def _begin_to_poll(self, names: Iterable[str], next_polls: Mapping[str, datetime]) -> None:
         now = self._application.clock()
-        every_s = self._application.poll_interval_s(name)
-        due = max(self._application.next_poll_at(name) or now, now)
-        self._polls.rest(name, self._steady.of(due))
-        # Two, for one that ends just now counts as running: the next one must not be skipped for it.
-        self._add(f"poll:{name}", partial(self._poll, name), every_s, due, max_instances=2)
+        for name in names:
+            every_s = self._application.poll_interval_s(name)
+            due = max(next_polls.get(name, now), now)
+            self._polls.rest(name, self._steady.of(due))
+            # Two, for one that ends just now counts as running: the next one must not be skipped for it.
+            self._add(f"poll:{name}", partial(self._poll, name), every_s, due, max_instances=2)
 
-    def _gain(self, name: str) -> None:
-        """Begin with a mailbox that is this node's share now; raises ``StoreUnavailable``, and is called again."""
-        self._begin_to_poll(name)
-        self._watching.add(name)
+    def _gain(self, names: Sequence[str]) -> None:
+        """Begin with mailboxes that are this node's share now; raises ``StoreUnavailable``, and is called again."""
+        # At the start all are polled at once, as without a cluster; later they go on as the other node had it.
+        self._begin_to_poll(names, self._application.next_polls(all_of_them=self._gained))
+        self._gained = True
+        for name in names:
+            self._watching.add(name)
 
     def _lose(self, name: str) -> None:
         """Leave a mailbox to another node; a poll that runs finds that out by itself."""

@@ -162,14 +162,22 @@ class Application:
         return self.mailbox(name).poll
 
     def next_poll_at(self, name: str) -> datetime | None:
-        """Return when a mailbox that backs off, whoever polled it, is due again; None when it is due now."""
-        state = next((state for state in self.store.mailboxes.all() if state.source == name), None)
-        if state is None or not state.failures:
-            return None
-        self._failures[name] = state.failures
-        # Noted by a clock that was ahead, it may be years away; how long the mailbox is to rest is true all the same.
-        due = min(state.next_poll_at, self.shared() + abs(state.next_poll_at - state.last_poll_at))
-        return self.shared.as_set(due)
+        """Return when a mailbox that backs off is due again; None when it is due now."""
+        return self.next_polls().get(name)
+
+    def next_polls(self, *, all_of_them: bool = False) -> dict[str, datetime]:
+        """Return when mailboxes are due again that back off, whoever polled them; the others are due now.
+
+        ``all_of_them``: those too that were polled well and have nothing to wait for but their interval.
+        """
+        due = {}
+        for state in self.store.mailboxes.all():
+            if state.source in self.settings.mailboxes and (state.failures or all_of_them):
+                self._failures[state.source] = state.failures
+                # Noted by a clock that was ahead, it may be years away; how long it is to rest is true all the same.
+                latest = self.shared() + abs(state.next_poll_at - state.last_poll_at)
+                due[state.source] = self.shared.as_set(min(state.next_poll_at, latest))
+        return due
 
     def poll(
         self,

@@ -22,6 +22,7 @@ _LOOK_EVERY_S = 1.0
 #: Between two looks at the one clock that are further apart, the other one says nothing.
 _APART_S = 0.1
 _MAX_LOOKS = 10
+_PROMPT_S = 0.5
 
 
 def elapsed_s() -> float:
@@ -88,9 +89,11 @@ class SharedClock:
         at, read_s = self._read
         return at + timedelta(seconds=self._elapsed_s() - read_s)
 
-    def note(self, at: datetime, read_s: float) -> None:
-        """Note what the database's clock showed, and what ``elapsed_s`` then was."""
-        self._read = (at, read_s)
+    def note(self, at: datetime, asked_s: float, answered_s: float) -> None:
+        """Note what the database's clock showed at some time between two readings of ``elapsed_s``."""
+        # An answer that took long says little.
+        if self._read is None or answered_s - asked_s <= _PROMPT_S:
+            self._read = (at, (asked_s + answered_s) / 2)
 
     def as_set(self, at: datetime) -> datetime:
         """Return what the system's clock shows, as it is set now, when this one shows ``at``."""

@@ -9,7 +9,7 @@ import re
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -68,15 +68,18 @@ class Membership:
         self._stop = threading.Event()
         self._asked = threading.Event()
         self._thread: threading.Thread | None = None
-        self._gained: Callable[[str], None] = lambda _name: None
+        self._gained: Callable[[Sequence[str]], None] = lambda _names: None
         self._lost: Callable[[str], None] = lambda _name: None
         self._polling: Callable[[str], bool] = lambda _name: False
 
-    def start(self, gained: Callable[[str], None], lost: Callable[[str], None], polling: Callable[[str], bool]) -> None:
+    def start(
+        self, gained: Callable[[Sequence[str]], None], lost: Callable[[str], None], polling: Callable[[str], bool]
+    ) -> None:
         """Take a share, and keep it up to date.
 
-        ``gained`` and ``lost`` are called, by a thread of its own, with the name of a mailbox; ``gained`` again when it
-        raised ``StoreUnavailable``. What is being polled, as ``polling`` tells, is given away afterwards only.
+        ``gained`` and ``lost`` are called, by a thread of its own, with names of mailboxes, and must not take long:
+        leases end meanwhile. ``gained`` is called again when it raised ``StoreUnavailable``. What is being polled, as
+        ``polling`` tells, is given away afterwards only.
         """
         self._gained, self._lost, self._polling = gained, lost, polling
         self._thread = threading.Thread(target=self._run, name="cluster", daemon=True)
@@ -142,14 +145,12 @@ class Membership:
 
     def _beat(self) -> None:
         begun_s = self._elapsed_s()
-        if self._retiring:
-            self._leases.forget(self.node.id)
-        else:
-            self._leases.heartbeat(self.node, self._lease)
-        held = {lease.source: lease for lease in self._leases.renew(self.node.id, self._lease)}
-        view_s = self._elapsed_s()
-        view = self._leases.status()
-        self._clock.note(view.at, (view_s + self._elapsed_s()) / 2)
+        view = self._view()
+        held = {
+            record.source: Lease(record.source, self.node.id, record.epoch, record.lease_until)
+            for record in view.leases
+            if record.owner == self.node.id and record.lease_until is not None
+        }
         share = self._share(view)
         if wanted := share - held.keys():
             held |= {lease.source: lease for lease in self._leases.claim(self.node.id, wanted, self._lease)}
@@ -161,6 +162,19 @@ class Membership:
                 self._held = {name: lease for name, lease in self._held.items() if name not in idle}
                 self._surplus -= frozenset(idle)
             log.info("mailboxes_given_away", mailboxes=sorted(idle))
+
+    def _view(self) -> ClusterView:
+        """Give a sign of life, and return how everything stands."""
+        asked_s = self._elapsed_s()
+        if self._retiring:
+            self._leases.forget(self.node.id)
+            self._leases.renew(self.node.id, self._lease)
+            asked_s = self._elapsed_s()
+            view = self._leases.status()
+        else:
+            view = self._leases.heartbeat(self.node, self._lease)
+        self._clock.note(view.at, asked_s, self._elapsed_s())
+        return view
 
     def _share(self, view: ClusterView) -> frozenset[str]:
         if self._retiring:
@@ -180,12 +194,10 @@ class Membership:
         for name in sorted(self._begun - ours):
             self._begun.discard(name)
             self._lost(name)
-        gained = sorted(ours - self._begun)
-        if gained:
+        if gained := sorted(ours - self._begun):
             log.info("leases_gained", mailboxes=gained)
-        for name in gained:
-            self._gained(name)
-            self._begun.add(name)
+            self._gained(gained)
+            self._begun.update(gained)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, DateTime, Row, Select, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, DateTime, Row, Select, Update, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from bouncepoll.errors import LeaseLost
@@ -32,8 +32,11 @@ class SqlLeases:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def heartbeat(self, node: Node, lease: timedelta) -> None:
-        """Note that a node lives."""
+    def heartbeat(self, node: Node, lease: timedelta) -> ClusterView:
+        """Note that a node lives, renew its leases, and return how everything stands.
+
+        In one transaction, for the more there are to do the longer a pooler has to be waited for.
+        """
         row = {
             "name": fit(node.name, nodes.c.name),
             "version": fit(node.version, nodes.c.version),
@@ -43,8 +46,9 @@ class SqlLeases:
         }
         upsert = insert(nodes).values(id=node.id, started_at=_NOW, **row)
         with self._database.writing() as connection:
+            connection.execute(_renewal(node.id, lease))
             connection.execute(upsert.on_conflict_do_update(index_elements=["id"], set_=row))
-            connection.execute(delete(nodes).where(nodes.c.alive_until < _NOW - _FORGOTTEN_AFTER))
+            return _view(connection)
 
     def claim(self, owner: str, sources: Collection[str], lease: timedelta) -> Sequence[Lease]:
         """Return those of the mailboxes that ``owner`` has from now on."""
@@ -64,9 +68,8 @@ class SqlLeases:
 
     def renew(self, owner: str, lease: timedelta) -> Sequence[Lease]:
         """Have all leases of ``owner`` run from now on, and return them."""
-        mine = update(leases).where(leases.c.owner == owner).values(lease_until=_NOW + lease).returning(*_MINE)
         with self._database.writing() as connection:
-            return _leases(connection.execute(mine).all())
+            return _leases(connection.execute(_renewal(owner, lease).returning(*_MINE)).all())
 
     def release(self, owner: str, sources: Collection[str] | None = None) -> None:
         """Let go of these mailboxes, all when None."""
@@ -79,37 +82,12 @@ class SqlLeases:
     def forget(self, node_id: str) -> None:
         """Forget a node that ends."""
         with self._database.writing() as connection:
-            connection.execute(delete(nodes).where(nodes.c.id == node_id))
+            connection.execute(delete(nodes).where(or_(nodes.c.id == node_id, ~_is_remembered())))
 
     def status(self) -> ClusterView:
         """Return all nodes and all mailboxes."""
         with self._database.reading() as connection:
-            at = connection.execute(select(func.clock_timestamp(type_=UtcDateTime))).scalar_one()
-            living = connection.execute(select(nodes).order_by(nodes.c.name, nodes.c.id)).all()
-            held = connection.execute(select(leases).order_by(leases.c.source)).all()
-        return ClusterView(
-            at,
-            tuple(
-                NodeRecord(
-                    Node(row.id, row.name, row.version, frozenset(row.sources)),
-                    row.started_at,
-                    row.seen_at,
-                    row.alive_until,
-                    alive=row.alive_until > at,
-                )
-                for row in living
-            ),
-            tuple(
-                LeaseRecord(
-                    row.source,
-                    row.owner,
-                    row.epoch,
-                    row.lease_until,
-                    valid=row.owner is not None and row.lease_until is not None and row.lease_until > at,
-                )
-                for row in held
-            ),
-        )
+            return _view(connection)
 
 
 class LeaseFence:
@@ -137,6 +115,43 @@ class LeaseFence:
                 f"{self._source}: another node has this mailbox now; nothing was stored, and that node reads it "
                 "('bouncepoll cluster status' shows it)"
             )
+
+
+def _renewal(owner: str, lease: timedelta) -> Update:
+    return update(leases).where(leases.c.owner == owner).values(lease_until=_NOW + lease)
+
+
+def _is_remembered() -> ColumnElement[bool]:
+    return nodes.c.alive_until > _NOW - _FORGOTTEN_AFTER
+
+
+def _view(connection: Connection) -> ClusterView:
+    at = connection.execute(select(func.clock_timestamp(type_=UtcDateTime))).scalar_one()
+    living = select(nodes).where(_is_remembered()).order_by(nodes.c.name, nodes.c.id)
+    held = select(leases).order_by(leases.c.source)
+    return ClusterView(
+        at,
+        tuple(
+            NodeRecord(
+                Node(row.id, row.name, row.version, frozenset(row.sources)),
+                row.started_at,
+                row.seen_at,
+                row.alive_until,
+                alive=row.alive_until > at,
+            )
+            for row in connection.execute(living)
+        ),
+        tuple(
+            LeaseRecord(
+                row.source,
+                row.owner,
+                row.epoch,
+                row.lease_until,
+                valid=row.owner is not None and row.lease_until is not None and row.lease_until > at,
+            )
+            for row in connection.execute(held)
+        ),
+    )
 
 
 def _is_free() -> ColumnElement[bool]:

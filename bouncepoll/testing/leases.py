@@ -18,13 +18,15 @@ class FakeLeases:
         self._nodes: dict[str, NodeRecord] = {}
         self._leases: dict[str, LeaseRecord] = {}
 
-    def heartbeat(self, node: Node, lease: timedelta) -> None:
-        """Note that a node lives."""
+    def heartbeat(self, node: Node, lease: timedelta) -> ClusterView:
+        """Note that a node lives, renew its leases, and return how everything stands."""
         now = self._clock()
         with self._lock:
             known = self._nodes.get(node.id)
             started_at = now if known is None else known.started_at
             self._nodes[node.id] = NodeRecord(node, started_at, now, now + lease, alive=True)
+        self.renew(node.id, lease)
+        return self.status()
 
     def claim(self, owner: str, sources: Collection[str], lease: timedelta) -> Sequence[Lease]:
         """Return those of the mailboxes that ``owner`` has from now on."""

@@ -1,7 +1,7 @@
 """The service as one of several nodes: it polls what is its share, and leaves the rest alone."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import cast
@@ -28,13 +28,15 @@ class FakeMembership:
         self.held: dict[str, Lease] = {}
         self.told: list[str] = []
 
-    def start(self, gained: Callable[[str], None], lost: Callable[[str], None], polling: Callable[[str], bool]) -> None:
+    def start(
+        self, gained: Callable[[Sequence[str]], None], lost: Callable[[str], None], polling: Callable[[str], bool]
+    ) -> None:
         self.gained, self.lost, self.polling = gained, lost, polling
         self.started.set()
 
     def give(self, name: str, epoch: int = 1) -> None:
         self.held[name] = Lease(name, "me", epoch, system_clock())
-        self.gained(name)
+        self.gained([name])
 
     def take(self, name: str) -> None:
         del self.held[name]
@@ -89,7 +91,7 @@ def test_what_another_node_gets_is_polled_no_more_and_what_comes_back_is_again()
         assert next_run(service, "poll:news") is None
         cluster.give("news", epoch=3)
         wait_until(lambda: application.calls["news"] == 2, "the next poll, at once")
-        cluster.gained("news")
+        cluster.gained(["news"])
         wait_until(lambda: application.calls["news"] == 3, "told twice: one job still")
         assert [lease and lease.epoch for lease in application.leases] == [1, 3, 3]
 
@@ -122,7 +124,7 @@ def test_a_mailbox_that_is_about_to_go_is_not_begun_with() -> None:
     application = FakeApplication()
     with serving(application) as (service, cluster):
         # Its job is there, and its lease is not any more.
-        cluster.gained("news")
+        cluster.gained(["news"])
         wait_until(
             lambda: (due := next_run(service, "poll:news")) is not None and due > system_clock(), "the job to be run"
         )
@@ -138,6 +140,9 @@ def test_back_off_goes_on_where_the_other_node_was() -> None:
         wait_until(lambda: next_run(service, "poll:news") is not None, "the job")
         assert abs(next_run(service, "poll:news") - due) < timedelta(seconds=1)
         assert application.calls["news"] == 0
+        # What another node polled a moment ago need not be polled again for that it is ours now.
+        cluster.give("offers")
+        assert application.asked_for_all == [False, True]
 
 
 def test_only_the_share_is_watched() -> None:
@@ -156,11 +161,11 @@ def test_only_the_share_is_watched() -> None:
 def test_a_database_that_cannot_be_asked_is_asked_again_by_whoever_told_us(monkeypatch: pytest.MonkeyPatch) -> None:
     application = FakeApplication()
 
-    def next_poll_at(_name: str) -> None:
-        raise StoreUnavailable("the server is gone")
+    def next_polls(*, all_of_them: bool) -> None:
+        raise StoreUnavailable(f"the server is gone ({all_of_them})")
 
     with serving(application) as (service, cluster):
-        monkeypatch.setattr(application, "next_poll_at", next_poll_at)
+        monkeypatch.setattr(application, "next_polls", next_polls)
         try:
             cluster.give("news")
         except StoreUnavailable:

@@ -21,7 +21,7 @@ MAILBOXES = 200
 #: First by one node, then by four, then while nodes come and go.
 ALONE, TOGETHER, MEANWHILE = 4000, 4000, 12_000
 ROUNDS = 6
-LEASE_S = 5
+LEASE_S = 6
 PATIENCE_S = 240.0
 
 

@@ -46,7 +46,7 @@ class Member:
         self.boxes: list[str] = []
         self.polling: set[str] = set()
         # The thread is not begun: the tests give the beats.
-        self.membership._gained = self.boxes.append
+        self.membership._gained = self.boxes.extend
         self.membership._lost = self.boxes.remove
         self.membership._polling = lambda box: box in self.polling
 
@@ -65,9 +65,16 @@ class Broken(FakeLeases):
     gone = False
 
     def renew(self, owner: str, lease: timedelta) -> Sequence[Lease]:
+        self._fail()
+        return super().renew(owner, lease)
+
+    def release(self, owner: str, sources: Collection[str] | None = None) -> None:
+        self._fail()
+        super().release(owner, sources)
+
+    def _fail(self) -> None:
         if self.gone:
             raise StoreUnavailable("the server is gone")
-        return super().renew(owner, lease)
 
 
 @pytest.fixture
@@ -180,19 +187,20 @@ def test_a_database_that_is_gone_is_told_once_and_holds_up_nothing(room: Room) -
 def test_who_could_not_begin_with_a_mailbox_is_asked_again(room: Room) -> None:
     a = Member(room, "a")
     begun: list[str] = []
-    fails = ["jobs"]
+    fails = [True]
 
-    def gained(box: str) -> None:
-        if box in fails:
-            fails.remove(box)
+    def gained(boxes: Sequence[str]) -> None:
+        if fails.pop():
             raise StoreUnavailable("the server is gone")
-        begun.append(box)
+        begun.extend(boxes)
 
     a.membership._gained = gained
     a.membership.beat()
-    assert begun == ["ads"]
+    assert begun == []
+    fails.append(False)
     a.membership.beat()
     assert begun == BOXES
+    a.membership.beat()
 
 
 def test_all_go_by_the_time_of_the_database(room: Room) -> None:
