@@ -35,6 +35,7 @@ def _killed_in_the_middle(site: Site, source: str, folder: str, arriving: int) -
     finally:
         process.kill()
         process.wait()
+        site.outlive_leases()
     return before < site.stored(source, folder) < before + arriving
 
 

@@ -54,6 +54,7 @@ class Scene:
         """Let the leases of the dead end; with SQLite the next process ends them by itself, being the only one."""
         if self.site.url.startswith("postgresql"):
             self.minutes += _LATER_MINUTES
+        self.site.outlive_leases()
 
     def settle_down(self) -> None:
         """Poll until nothing is left."""

@@ -57,7 +57,7 @@ class Scene:
             wait_until(lambda: bool(self.metrics()), "serve to start")
             yield
             process.send_signal(signal.SIGTERM)
-            assert process.wait(20) == 0
+            assert process.wait(60) == 0
         finally:
             end(process)
 
