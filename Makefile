@@ -1,5 +1,5 @@
 # make demo   the main job on this machine: no root, no system packages
-# make test   every check and every test; installs Dovecot, Postfix, PostgreSQL and systemd from Debian's packages when missing
+# make test   every check and every test; installs Dovecot, Postfix, PostgreSQL, PgBouncer and systemd from Debian's packages when missing
 SHELL := /bin/sh
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,7 @@ CHECKED := bouncepoll migrations tests docs
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-header --quiet --upgrade
 
-.PHONY: demo test test-all test-reliability check unit bench corpus audit lock docs servers clean
+.PHONY: demo test test-all test-reliability fuzz check unit bench bench-load corpus audit lock docs servers clean
 
 demo: $(VENV)/.demo
 	$(BIN)/bouncepoll demo
@@ -31,9 +31,18 @@ test-all: $(VENV)/.dev
 	./tests/all-pythons.sh 3.11 3.12 3.13
 
 # The long forms of the tests that try to break the promises of docs/reliability.md: deaths at every step and at random
-# instants, broken networks; at most half an hour.
+# instants, broken networks, full disks, clocks that are set, hostile mails; at most half an hour.
 test-reliability: servers $(VENV)/.dev
-	BOUNCEPOLL_RELIABILITY=1 $(BIN)/python -m pytest tests/integration/crash tests/integration/network -n 2 --dist loadgroup -q -rP
+	BOUNCEPOLL_RELIABILITY=1 $(BIN)/python -m pytest tests/integration/crash tests/integration/network tests/integration/faults \
+		tests/integration/cluster tests/fuzz -n 2 --dist loadgroup -q -rP
+
+# Coverage-guided fuzzing of reading and of all that is done to a mail, FUZZ_S seconds each, on from what earlier runs
+# left in FUZZ_DIR; stops at what it finds.
+FUZZ_S ?= 600
+FUZZ_DIR ?= /tmp/bouncepoll-fuzz
+fuzz: $(VENV)/.dev
+	BOUNCEPOLL_FUZZ_DIR=$(FUZZ_DIR)/mime $(BIN)/python -m tests.fuzz.atheris_mime -max_total_time=$(FUZZ_S)
+	BOUNCEPOLL_FUZZ_DIR=$(FUZZ_DIR)/classify $(BIN)/python -m tests.fuzz.atheris_classify -max_total_time=$(FUZZ_S)
 
 # How fast we are beside peers and beside the servers themselves, each on the same mails in one run: the classifier
 # (CORPUS: a folder of mails, else our samples), the IMAP drain and the whole pipeline, the listener.
@@ -42,6 +51,11 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m tests.bench.classifiers $(CORPUS)
 	$(BIN)/python -m tests.bench.imap
 	$(BIN)/python -m tests.bench.listener
+
+# What a database with a million mails takes, and how long what is asked of it takes then.
+bench-load: $(VENV)/.bench
+	./tests/servers/install.sh
+	$(BIN)/python -m tests.bench.load
 
 # The classifier's figures on a labelled corpus (dev/, evaluate.py, score.py); fails below the targets.
 corpus: $(VENV)/.dev

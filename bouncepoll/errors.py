@@ -9,6 +9,8 @@
     ├── TransientError        may work later: the work in hand is given up, nothing is lost, the next run repeats it
     │   ├── SourceUnavailable     a mailbox cannot be reached, or refused us
     │   ├── StoreUnavailable      the database is locked, full or gone
+    │   │   └── StoreRefused          the database is well, and refused what was to be stored
+    │   ├── LeaseLost             another node polls this mailbox now
     │   └── DeliveryDeferred      a mail could not be handed over now
     └── PermanentError        will not work however often it is tried
         ├── MessageUnreadable     one message cannot be processed: it goes to quarantine, the batch goes on
@@ -54,7 +56,22 @@ class SourceUnavailable(TransientError):
 
 
 class StoreUnavailable(TransientError):
-    """The database is locked, full, read-only or gone."""
+    """The database is locked, full, read-only or gone: nothing else can be stored either.
+
+    ``reason`` is one of ``full``, ``locked``, ``read_only``, ``replaced``, ``schema``, ``damaged`` and ``unreachable``.
+    """
+
+    def __init__(self, message: str, *, reason: str = "unreachable") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class StoreRefused(StoreUnavailable):
+    """The database is well and refused what was to be stored: it concerns the work in hand and nothing else."""
+
+
+class LeaseLost(TransientError):
+    """Another node has this mailbox, or is about to: nothing of it is stored, and nothing is done there."""
 
 
 class DeliveryDeferred(TransientError):

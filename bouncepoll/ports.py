@@ -4,12 +4,13 @@ Each implementation has to pass the contract suite of its port (``tests/contract
 ``bouncepoll.testing``.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from bouncepoll.model.cluster import ClusterView, Lease, Node
 from bouncepoll.model.credential import StoredCredential
 from bouncepoll.model.delivery import DeliveryResult, OutboxItem, Outgoing
 from bouncepoll.model.filter import BounceFilter, Route
@@ -172,8 +173,11 @@ class Watcher(Protocol):
         """
         ...
 
-    def wait(self, should_stop: Callable[[], bool]) -> bool:
-        """Wait until something may be new (True), or ``should_stop`` says so (False), asked twice a second.
+    def wait(self, should_stop: Callable[[], bool], wake: int | None = None) -> bool:
+        """Wait until something may be new (True), or ``should_stop`` says so (False).
+
+        It is asked when the file descriptor ``wake`` can be read, which nobody reads from; twice a second where that
+        is None.
 
         Raises:
             SourceUnavailable: the session is over.
@@ -324,6 +328,45 @@ class Outbox(Protocol):
         now: datetime,
     ) -> None:
         """Record the outcome, by recipient id: 2xx sent; else queued until ``retry_at``, or dead when that is None."""
+        ...
+
+
+class Leases(Protocol):
+    """Who of several nodes polls what. Each method is a transaction of its own, and may raise ``StoreUnavailable``.
+
+    All times are the database's, whatever the clocks of the nodes say. A lease holds as long as nobody else claimed its
+    mailbox: one that ran out may still be renewed.
+    """
+
+    def heartbeat(self, node: Node, lease: timedelta) -> ClusterView:
+        """Note that a node lives, renew all its leases, and return how everything stands.
+
+        It is to be taken for dead when nothing is heard of it for ``lease``.
+        """
+        ...
+
+    def claim(self, owner: str, sources: Collection[str], lease: timedelta) -> Sequence[Lease]:
+        """Return those of the mailboxes that ``owner`` has from now on: nobody had them, or the lease had run out.
+
+        One that another claim or a transaction of its holder has in hand just now is left out, not waited for. The
+        epoch of each is higher than any before.
+        """
+        ...
+
+    def renew(self, owner: str, lease: timedelta) -> Sequence[Lease]:
+        """Have all leases of ``owner`` run for ``lease`` from now on, and return them: what is missing was taken."""
+        ...
+
+    def release(self, owner: str, sources: Collection[str] | None = None) -> None:
+        """Let go of these mailboxes, all when None, where ``owner`` still has them; others may claim them at once."""
+        ...
+
+    def forget(self, node_id: str) -> None:
+        """Forget a node that ends."""
+        ...
+
+    def status(self) -> ClusterView:
+        """Return all nodes of the last day, by name and id, and all mailboxes that were ever claimed, by name."""
         ...
 
 

@@ -5,10 +5,11 @@ once. A job that fails is logged and backs off by itself (``Application.poll`` s
 no other job.
 """
 
+import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
@@ -20,12 +21,15 @@ from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_J
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
-from apscheduler.triggers.interval import IntervalTrigger
+from apscheduler.triggers.base import BaseTrigger
 
-from bouncepoll.bootstrap import Application
+from bouncepoll.bootstrap import Application, PollOutcome
+from bouncepoll.bootstrap._clockwatch import ClockWatch, SteadyClock
+from bouncepoll.bootstrap._cluster import Membership
 from bouncepoll.bootstrap._notify import Notifier
+from bouncepoll.bootstrap._polls import Busy, Polls
 from bouncepoll.bootstrap._watching import Watching
-from bouncepoll.ports import Clock, Watcher
+from bouncepoll.ports import Watcher
 
 log = structlog.get_logger()
 
@@ -33,8 +37,6 @@ _MAX_THREADS = 64
 _JITTER_SHARE = 0.1
 _RETENTION_EVERY_S = 3600.0
 _RETRY_EVERY_S = 30.0
-#: A burst of new mails is one poll, not one for each: the next one is not begun before.
-_BURST_S = 2.0
 
 
 class Listening(Protocol):
@@ -61,12 +63,24 @@ class Listening(Protocol):
         ...
 
 
+class Observer(Protocol):
+    """What is told of what the service does, from several threads."""
+
+    def polled(self, outcome: PollOutcome, *, held: bool) -> None:
+        """A poll ended; ``held``: it was not begun, or given up, for the database takes no writes."""
+        ...
+
+    def clock_was_set(self, jump: timedelta) -> None:
+        """The system's clock was set, ahead or back."""
+        ...
+
+
 class Service:
     """Runs an application until it is told to stop; ``mailboxes`` are the names of those to poll.
 
     ``listen`` makes what takes mails beside that, of a function to be called when there is something new to forward.
     ``watch`` gives what waits for new mails in a mailbox, None for one that is polled only. ``notifier`` tells the
-    service manager.
+    service manager. With a ``cluster`` only those mailboxes are polled that are this node's share.
     """
 
     def __init__(
@@ -76,16 +90,26 @@ class Service:
         listen: Callable[[Callable[[], None]], Listening] | None = None,
         watch: Callable[[str], Watcher | None] = lambda _name: None,
         notifier: Notifier | None = None,
+        *,
+        observer: Observer | None = None,
+        cluster: Membership | None = None,
     ) -> None:
+        self._cluster = cluster
+        self._gained = False
         self._notifier = notifier or Notifier()
+        self._observer = observer
         self._application = application
         self._drain_asked = threading.Event()
         self._listener = None if listen is None else listen(self._ask_for_drain)
         self._mailboxes = tuple(mailboxes)
         self._stop = threading.Event()
-        self._busy = _Busy()
-        self._polls = _Polls(application.clock)
-        self._watching = Watching(watch, self._mailboxes, self._wake, self._stop)
+        self._busy = Busy()
+        self._steady = SteadyClock(application.clock)
+        self._clock_watch = ClockWatch(self._steady, self._clock_was_set, self._stop)
+        self._polls = Polls(self._steady)
+        self._every: dict[str, _Every] = {}
+        watched = self._mailboxes if cluster is None else ()
+        self._watching = Watching(watch, watched, self._wake, self._stop, lambda: application.pausing.paused)
         self._scheduler = BackgroundScheduler(
             timezone="UTC",
             # Signs of life have a thread of their own: they must not wait for mail servers that do not answer.
@@ -112,6 +136,9 @@ class Service:
                 self._listener.start()
             self._scheduler.start()
             self._watching.start()
+            self._clock_watch.start()
+            if self._cluster is not None:
+                self._cluster.start(self._gain, self._lose, self._polls.is_running)
             log.info("service_started", mailboxes=list(self._mailboxes))
             self._notifier.ready(f"polls {len(self._mailboxes)} mailboxes")
             self._stop.wait()
@@ -119,13 +146,18 @@ class Service:
             log.info("service_stopping", running=self._busy.count)
             self._scheduler.pause()
             self._scheduler.shutdown(wait=False)
+            if self._cluster is not None:
+                self._cluster.retire()
             finished = self._end(grace_s)
+            if self._cluster is not None:
+                self._cluster.leave()
         log.info("service_stopped", finished=finished)
         return finished
 
     def _end(self, grace_s: float) -> bool:
         """Wait for the jobs, the listener and the watchers; whether all ended in time."""
         deadline = time.monotonic() + grace_s
+        self._watching.interrupt()
         if self._listener is not None:
             self._listener.close()
         finished = self._busy.wait(grace_s)
@@ -135,27 +167,67 @@ class Service:
 
     def _add_jobs(self) -> None:
         now = self._application.clock()
-        for name in self._mailboxes:
-            every_s = self._application.poll_interval_s(name)
-            due = max(self._application.next_poll_at(name) or now, now)
-            self._polls.rest(name, due)
-            # Two, for one that ends just now counts as running: the next one must not be skipped for it.
-            self._add(f"poll:{name}", partial(self._poll, name), every_s, due, max_instances=2)
+        if self._cluster is None:
+            self._begin_to_poll(self._mailboxes, self._application.next_polls())
         if (watchdog_s := self._notifier.watchdog_s) is not None:
             # By the scheduler: one that stands still gives no sign, and the manager starts the service anew.
-            trigger = IntervalTrigger(seconds=watchdog_s / 3, timezone="UTC")
-            self._scheduler.add_job(self._notifier.alive, trigger, id="watchdog", executor="watchdog")
-        self._add("outbox", self._drain, self._application.drain_interval_s, now)
-        self._add("retention", self._retain, _RETENTION_EVERY_S, now + timedelta(seconds=_RETENTION_EVERY_S / 60))
+            self._add("watchdog", self._notifier.alive, watchdog_s / 3, now, executor="watchdog")
+        held = self._application.pausing.run
+        self._add("outbox", partial(held, self._drain), self._application.drain_interval_s, now)
+        self._add(
+            "retention",
+            partial(held, self._retain),
+            _RETENTION_EVERY_S,
+            now + timedelta(seconds=_RETENTION_EVERY_S / 60),
+        )
         if self._listener is not None:
-            self._add("quarantine", self._retry, _RETRY_EVERY_S, now + timedelta(seconds=_RETRY_EVERY_S))
+            self._add("quarantine", partial(held, self._retry), _RETRY_EVERY_S, now + timedelta(seconds=_RETRY_EVERY_S))
+
+    def _begin_to_poll(self, names: Iterable[str], next_polls: Mapping[str, datetime]) -> None:
+        now = self._application.clock()
+        for name in names:
+            every_s = self._application.poll_interval_s(name)
+            due = max(next_polls.get(name, now), now)
+            self._polls.rest(name, self._steady.of(due))
+            # Two, for one that ends just now counts as running: the next one must not be skipped for it.
+            self._add(f"poll:{name}", partial(self._poll, name), every_s, due, max_instances=2)
+
+    def _gain(self, names: Sequence[str]) -> None:
+        """Begin with mailboxes that are this node's share now; raises ``StoreUnavailable``, and is called again."""
+        # At the start all are polled at once, as without a cluster; later they go on as the other node had it.
+        self._begin_to_poll(names, self._application.next_polls(all_of_them=self._gained))
+        self._gained = True
+        for name in names:
+            self._watching.add(name)
+
+    def _lose(self, name: str) -> None:
+        """Leave a mailbox to another node; a poll that runs finds that out by itself."""
+        self._watching.remove(name)
+        self._every.pop(f"poll:{name}", None)
+        with suppress(JobLookupError):
+            self._scheduler.remove_job(f"poll:{name}")
 
     def _add(
-        self, name: str, work: Callable[[], None], every_s: float, due: datetime, *, max_instances: int = 1
+        self,
+        name: str,
+        work: Callable[[], None],
+        every_s: float,
+        due: datetime,
+        *,
+        max_instances: int = 1,
+        executor: str = "default",
     ) -> None:
-        trigger = IntervalTrigger(seconds=every_s, jitter=every_s * _JITTER_SHARE, timezone="UTC")
+        trigger = self._every[name] = _Every(every_s, self._steady.of(due), self._steady)
         self._scheduler.add_job(
-            self._busy.run, trigger, (work,), id=name, name=name, next_run_time=due, max_instances=max_instances
+            self._busy.run,
+            trigger,
+            (work,),
+            id=name,
+            name=name,
+            next_run_time=due,
+            max_instances=max_instances,
+            executor=executor,
+            replace_existing=True,
         )
 
     def _poll(self, name: str) -> None:
@@ -165,18 +237,37 @@ class Service:
         if rests_until is not None:
             self._run_at(f"poll:{name}", rests_until)
             return
+        if self._polls.polled_within(name, self._application.poll_interval_s(name) / 2):
+            return  # The clock was set ahead, and the scheduler thinks that it missed a run.
         if not self._polls.begin(name):
             log.info("job_still_running", job=f"poll:{name}")
             return
         try:
-            outcome = self._application.poll(name, should_stop=self._stop.is_set)
-            rests_until = outcome.next_poll_at if outcome.error is not None or outcome.rests else None
+            outcome = self._poll_now(name)
+            if outcome is None:
+                return
+            if self._observer is not None:
+                self._observer.polled(outcome, held=self._application.pausing.is_cause(outcome.error))
+            if outcome.error is not None or outcome.rests:
+                rests_until = self._steady.of(outcome.next_poll_at)
         finally:
             due = self._polls.ended(name, rests_until)
         if due is not None:
             self._run_at(f"poll:{name}", due)
         if outcome.report is not None and outcome.report.forwards:
-            self._run_at("outbox", self._application.clock())
+            self._run_at("outbox", self._steady())
+
+    def _poll_now(self, name: str) -> PollOutcome | None:
+        """Poll a mailbox; None when it is no longer this node's share."""
+        cluster = self._cluster
+        if cluster is None:
+            return self._application.poll(name, should_stop=self._stop.is_set)
+        lease = cluster.lease_of(name)
+        if lease is None:
+            return None
+        return self._application.poll(
+            name, should_stop=lambda: self._stop.is_set() or not cluster.holds(lease), lease=lease
+        )
 
     def _wake(self, name: str) -> None:
         """Poll a mailbox, which has something new, as soon as that may be."""
@@ -185,15 +276,25 @@ class Service:
             self._run_at(f"poll:{name}", due)
 
     def _run_at(self, job: str, due: datetime) -> None:
+        every = self._every.get(job)
+        if every is not None:
+            every.due = due
         # The scheduler may have been shut down meanwhile; its jobs are gone then.
         with suppress(JobLookupError):
-            self._scheduler.modify_job(job, next_run_time=due)
+            self._scheduler.modify_job(job, next_run_time=self._steady.as_set(due))
+
+    def _clock_was_set(self, jump: timedelta) -> None:
+        """Tell the scheduler, which believes the clock, when everything is due by it now."""
+        if self._observer is not None:
+            self._observer.clock_was_set(jump)
+        for job, every in list(self._every.items()):
+            self._run_at(job, every.due)
 
     def _ask_for_drain(self) -> None:
         """Drain the outbox now; asking again before it is done changes nothing."""
         if not self._drain_asked.is_set():
             self._drain_asked.set()
-            self._run_at("outbox", self._application.clock())
+            self._run_at("outbox", self._steady())
 
     def _drain(self) -> None:
         asked = True
@@ -212,82 +313,23 @@ class Service:
             self._application.retain(should_stop=self._stop.is_set)
 
 
-class _Polls:
-    """When mailboxes were polled, which are just now, and which have something new since. Used by several threads."""
+class _Every(BaseTrigger):
+    """Due again so many seconds after a run, ±10 %, however many runs the system's clock says were missed.
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._guard = threading.Lock()
-        self._running: set[str] = set()
-        self._news: set[str] = set()
-        self._last: dict[str, datetime] = {}
-        self._rests: dict[str, datetime] = {}
+    ``due`` is the next one, by the clock that nobody sets.
+    """
 
-    def begin(self, name: str) -> bool:
-        """Note that a poll begins, which finds what was new until now; False when another one is not over yet."""
-        with self._guard:
-            if name in self._running:
-                return False
-            self._running.add(name)
-            self._news.discard(name)
-            self._last[name] = self._clock()
-            return True
+    def __init__(self, every_s: float, due: datetime, steady: SteadyClock) -> None:
+        self._every_s = every_s
+        self._steady = steady
+        self.due = due
 
-    def rest(self, name: str, until: datetime) -> None:
-        """Note that a mailbox is not to be polled before then."""
-        with self._guard:
-            self._rests[name] = until
-
-    def rests_until(self, name: str) -> datetime | None:
-        """Return until when a mailbox rests; None when it may be polled."""
-        with self._guard:
-            until = self._rests.get(name)
-            return until if until is not None and until > self._clock() else None
-
-    def ended(self, name: str, rests_until: datetime | None) -> datetime | None:
-        """Note that a poll ended, and return when the next one is due, where that is not the usual time."""
-        with self._guard:
-            self._running.discard(name)
-            if rests_until is not None:
-                self._rests[name] = rests_until
-                return rests_until
-            self._rests.pop(name, None)
-            return self._soon(name) if name in self._news else None
-
-    def woken(self, name: str) -> datetime | None:
-        """Note that there is something new, and return when to poll; None when a poll is due anyway."""
-        with self._guard:
-            self._news.add(name)
-            if name in self._running or self._rests.get(name, self._clock()) > self._clock():
-                return None
-            return self._soon(name)
-
-    def _soon(self, name: str) -> datetime:
-        last = self._last.get(name)
-        now = self._clock()
-        return now if last is None else max(now, last + timedelta(seconds=_BURST_S))
-
-
-class _Busy:
-    """Counts the jobs in hand, so that the end can wait for them."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._changed = threading.Condition()
-
-    def run(self, work: Callable[[], None]) -> None:
-        with self._changed:
-            self.count += 1
-        try:
-            work()
-        finally:
-            with self._changed:
-                self.count -= 1
-                self._changed.notify_all()
-
-    def wait(self, timeout_s: float) -> bool:
-        with self._changed:
-            return self._changed.wait_for(lambda: self.count == 0, timeout_s)
+    def get_next_fire_time(self, _previous: datetime | None, now: datetime) -> datetime:
+        """Return the next time by the system's clock; called by the scheduler when a job is run."""
+        share = random.uniform(1 - _JITTER_SHARE, 1 + _JITTER_SHARE)  # noqa: S311 - spreads jobs, guards nothing.
+        found = now + timedelta(seconds=self._every_s * share)
+        self.due = self._steady.of(found)
+        return found
 
 
 def _report(event: JobEvent) -> None:

@@ -19,6 +19,7 @@ from bouncepoll.auth._urls import checked_url
 from bouncepoll.auth.errors import TokenEndpointUnavailable
 from bouncepoll.errors import ConfigurationError
 from bouncepoll.ports import Clock
+from bouncepoll.probing.dates import clock_advice
 from bouncepoll.probing.old_tls import TOO_OLD, speaks_old_tls
 
 _TIMEOUT_S = 15.0
@@ -159,7 +160,8 @@ def _why(exc: Exception) -> str:
     cause: BaseException | None = exc
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"its certificate is not trusted ({cause.verify_message}); check the address and ca_file"
+            advice = clock_advice(cause) or "check the address and ca_file"
+            return f"its certificate is not trusted ({cause.verify_message}); {advice}"
         if speaks_old_tls(cause):
             return TOO_OLD
         cause = cause.__cause__ or cause.__context__

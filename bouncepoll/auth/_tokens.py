@@ -63,8 +63,10 @@ class CachedTokens:
             return since is not None and self._clock() - since > YOUNG
 
     def _renew(self, now: datetime) -> None:
-        if self._failure is not None and self._retry_at is not None and now < self._retry_at:
-            raise again(self._failure)
+        # A clock that was set back meanwhile makes no pause longer.
+        retry_at, failure = self._retry_at, self._failure
+        if failure is not None and retry_at is not None and now < retry_at <= now + pause(failure):
+            raise again(failure)
         self._grant = None
         try:
             self._grant, self._since = self._issuer.issue(None), now

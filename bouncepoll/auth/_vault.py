@@ -24,6 +24,8 @@ from bouncepoll.ports import Clock, CredentialStore
 # Longer than the two requests of a renewal take at worst: 15 s to connect, 15 s to send, 20 s and 15 s to answer each.
 _LEASE = timedelta(seconds=180)
 _WAIT_S = 0.2
+#: Token end-points are left alone for an hour at most.
+_LONGEST_REST_S = 3600.0
 _MAX_WAITS = 1000
 
 
@@ -210,9 +212,11 @@ class VaultTokens:
     def _raise_failure(self, row: StoredCredential | None) -> None:
         if row is None or row.failure is None or row.retry_at is None or self._clock() >= row.retry_at:
             return
+        rest_s = (row.retry_at - self._clock()).total_seconds()
+        if rest_s > _LONGEST_REST_S:
+            return  # A clock that was ahead wrote that.
         if row.failure_permanent:
             raise ConfigurationError(row.failure)
-        rest_s = (row.retry_at - self._clock()).total_seconds()
         raise TokenEndpointUnavailable(row.failure, retry_after_s=rest_s)
 
     def _renewed(self) -> str:

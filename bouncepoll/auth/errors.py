@@ -111,7 +111,7 @@ def said_of(text: object, secrets: Iterable[str] = ()) -> str:
             shown = shown.replace(secret, "***")
     shown = "".join(character if character.isprintable() else " " for character in shown)
     # Microsoft appends trace and correlation ids to each description.
-    shown = re.split(r"\s*Trace ID:", " ".join(shown.split()))[0]
+    shown = re.split(" ?Trace ID:", " ".join(shown.split()))[0]
     return shown[:_MAX_SAID_CHARACTERS]
 
 

@@ -13,35 +13,35 @@ import structlog
 from bouncepoll import registry
 from bouncepoll.analysis import Analyser, Analysing
 from bouncepoll.bootstrap._clock import system_clock
+from bouncepoll.bootstrap._clockwatch import SharedClock
+from bouncepoll.bootstrap._counting import count_new
 from bouncepoll.bootstrap._credentials import CredentialDesk
+from bouncepoll.bootstrap._delivery import backend_faults, check_delivery
 from bouncepoll.bootstrap._filters import FilterDesk
-from bouncepoll.bootstrap._lock import locked
+from bouncepoll.bootstrap._lock import only_process
+from bouncepoll.bootstrap._pausing import Pausing
 from bouncepoll.bootstrap._reprocessing import analyser_with, analysing, reprocess
+from bouncepoll.bootstrap._retention import retain
 from bouncepoll.bootstrap.tokens import weighing
 from bouncepoll.classify import create_classifier
 from bouncepoll.deliver.drain import DrainReport, Outcome, RetryPolicy, drain
 from bouncepoll.deliver.forward import prepare
-from bouncepoll.errors import (
-    BouncepollError,
-    ConfigurationError,
-    FolderMissing,
-    TransientError,
-    UsageError,
-)
+from bouncepoll.errors import BouncepollError, ConfigurationError, FolderMissing, LeaseLost, TransientError, UsageError
+from bouncepoll.model.cluster import Lease
 from bouncepoll.model.delivery import OutboxState
-from bouncepoll.model.filter import BounceFilter, ForwardMode
+from bouncepoll.model.filter import BounceFilter
 from bouncepoll.pipeline import MailboxPlan, Poller, PollReport, next_poll_delay_s
 from bouncepoll.ports import Backend, Clock, Selection, Source
 from bouncepoll.reprocess import ReprocessReport
 from bouncepoll.settings import MailboxSettings, Settings
-from bouncepoll.store import SqlStore, open_store, schema
+from bouncepoll.store import IDLE_TIMEOUT_S, SqlStore, open_store, schema
 
 __all__ = ["Application", "PollOutcome", "analyser_with", "system_clock"]
 
 log = structlog.get_logger()
 
-#: Keys of a backend's section that may be missing as long as nothing is to be forwarded.
-_NEEDED_TO_FORWARD = ("host", "path")
+#: Over so many seconds a mailbox the polls are spread that a pause held.
+_SPREAD_S, _LONGEST_SPREAD_S = 0.05, 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +64,14 @@ class Application:
     def __init__(self, settings: Settings, clock: Clock = system_clock) -> None:
         self.settings = settings
         self.clock = clock
+        self.shared = SharedClock(clock)
         self._failures: dict[str, int] = {}
         self._unnoted: list[Outcome] = []
         self._random = random.Random()  # noqa: S311 - spreads polls, guards nothing.
+        self.pausing = Pausing(
+            lambda failed_before: self.store.prove_writable(failed_before=failed_before),
+            spread_s=min(len(settings.mailboxes) * _SPREAD_S, _LONGEST_SPREAD_S),
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -84,7 +89,8 @@ class Application:
     @cached_property
     def store(self) -> SqlStore:
         """The database, upgraded by itself where it is SQLite."""
-        return open_store(self.settings.database.url, clock=self.clock)
+        idle_timeout_s = min(IDLE_TIMEOUT_S, self.settings.cluster.lease)
+        return open_store(self.settings.database.url, clock=self.clock, idle_timeout_s=idle_timeout_s)
 
     @cached_property
     def credentials(self) -> CredentialDesk:
@@ -105,7 +111,7 @@ class Application:
     @cached_property
     def backend(self) -> Backend:
         """The configured way to hand over forwards."""
-        faults = self._backend_faults()
+        faults = backend_faults(self.settings)
         if faults:
             raise ConfigurationError(*faults)
         name = self.settings.delivery.backend
@@ -120,37 +126,7 @@ class Application:
         Raises:
             ConfigurationError: it is not, and it is needed; one line a fault.
         """
-        forwarding = [entry for entry in self.store.filters.all() if entry.enabled and entry.forward_to]
-        if not forwarding and not self.store.outbox.counts()[OutboxState.QUEUED]:
-            return
-        faults = self._backend_faults()
-        # A redirect may name the filter address instead, where that is an address and no catch-all.
-        need_address = [
-            entry
-            for entry in forwarding
-            if (entry.forward_mode or self.settings.forward.mode) is not ForwardMode.REDIRECT
-            or entry.filter_address.startswith("@")
-        ]
-        if self.settings.forward.from_address is None and need_address:
-            faults.append(
-                "forward.from_address: is missing, and the modes rewrite and attach and catch-all filters need it; "
-                "write an address the next hop lets this account send from"
-            )
-        if faults:
-            raise ConfigurationError(*faults)
-
-    def _backend_faults(self) -> list[str]:
-        name = self.settings.delivery.backend
-        section = getattr(self.settings.delivery, name)
-        if section is None:
-            return [
-                f"delivery.{name}: the section is missing, and the backend needs it; write [delivery.{name}] "
-                "('bouncepoll config example' shows its keys), or choose another delivery.backend"
-            ]
-        if getattr(section, "socket", None) is not None:
-            return []
-        missing = [key for key in _NEEDED_TO_FORWARD if getattr(section, key, "") is None]
-        return [f"delivery.{name}.{key}: is missing, and there is something to forward; set it" for key in missing]
+        check_delivery(self.settings, self.store)
 
     @property
     def mailboxes(self) -> Mapping[str, MailboxSettings]:
@@ -187,8 +163,21 @@ class Application:
 
     def next_poll_at(self, name: str) -> datetime | None:
         """Return when a mailbox that backs off is due again; None when it is due now."""
-        state = next((state for state in self.store.mailboxes.all() if state.source == name), None)
-        return state.next_poll_at if state is not None and state.failures else None
+        return self.next_polls().get(name)
+
+    def next_polls(self, *, all_of_them: bool = False) -> dict[str, datetime]:
+        """Return when mailboxes are due again that back off, whoever polled them; the others are due now.
+
+        ``all_of_them``: those too that were polled well and have nothing to wait for but their interval.
+        """
+        due = {}
+        for state in self.store.mailboxes.all():
+            if state.source in self.settings.mailboxes and (state.failures or all_of_them):
+                self._failures[state.source] = state.failures
+                # Noted by a clock that was ahead, it may be years away; how long it is to rest is true all the same.
+                latest = self.shared() + abs(state.next_poll_at - state.last_poll_at)
+                due[state.source] = self.shared.as_set(min(state.next_poll_at, latest))
+        return due
 
     def poll(
         self,
@@ -196,38 +185,51 @@ class Application:
         *,
         should_stop: Callable[[], bool] = lambda: False,
         on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+        lease: Lease | None = None,
     ) -> PollOutcome:
-        """Poll one mailbox once; a failure is recorded with the mailbox and returned, not raised."""
+        """Poll one mailbox once; a failure is recorded with the mailbox and returned, not raised.
+
+        With a ``lease`` nothing is stored once another node has the mailbox.
+        """
         options = self.mailbox(name)
+        store = self.store if lease is None else self.store.fenced(lease)
         try:
+            self.pausing.check()
             self._check_default_filter(name)
             self.credentials.warn_of_end(f"mailboxes.{name}")
             source = self.source(name)
             report = Poller(
                 source,
                 MailboxPlan(name, options.on_done, options.default_filter, options.batch),
-                store=self.store,
+                store=store,
                 analyser=self.analysing,
-                clock=self.clock,
-                should_stop=should_stop,
+                clock=self.shared,
+                should_stop=lambda: should_stop() or self.pausing.paused,
                 on_progress=on_progress,
             ).run()
             # POP3 servers may name a least time between two logins.
             delay_s = max(options.poll, getattr(source, "login_delay_s", 0.0))
             due = self.clock() + timedelta(seconds=delay_s)
-            self.store.mailboxes.note_success(name, self.clock(), due)
+            now = self.shared()
+            store.mailboxes.note_success(name, now, now + timedelta(seconds=delay_s))
         except BouncepollError as exc:
-            return self._failed(name, exc)
+            return self._failed(name, exc, store)
         except Exception as exc:
             # A mistake of ours, met by one mailbox, must not hold up the others.
             log.exception("mailbox_failed_unexpectedly", mailbox=name)
             found = f"{type(exc).__name__}; nothing is lost; the log has the traceback, please report it"
-            return self._failed(name, TransientError(f"{name}: a mistake in bouncepoll: {found}"))
+            return self._failed(name, TransientError(f"{name}: a mistake in bouncepoll: {found}"), store)
         self._failures.pop(name, None)
         log.info("mailbox_polled", mailbox=name, recorded=report.recorded, quarantined=report.quarantined)
         return PollOutcome(name, report, None, due, rests=delay_s > options.poll)
 
-    def _failed(self, name: str, exc: BouncepollError) -> PollOutcome:
+    def _failed(self, name: str, exc: BouncepollError, store: SqlStore) -> PollOutcome:
+        if isinstance(exc, LeaseLost):
+            log.warning("lease_lost", mailbox=name, error=str(exc))
+            return PollOutcome(name, None, exc, self.clock() + timedelta(seconds=self.poll_interval_s(name)))
+        if self.pausing.failed(exc):
+            # That is no fault of the mailbox: it is polled when the database is back.
+            return PollOutcome(name, None, exc, self.clock() + timedelta(seconds=self.pausing.again_in_s()))
         failures = self._failures[name] = self._failures.get(name, 0) + 1
         # A folder that is missing is no reason to read the others less often.
         doubled = 0 if isinstance(exc, FolderMissing) else failures
@@ -238,29 +240,33 @@ class Application:
         due = self.clock() + timedelta(seconds=delay_s)
         log.error("mailbox_failed", mailbox=name, error=str(exc), failures=failures, next_poll_at=due.isoformat())
         try:
-            self.store.mailboxes.note_failure(name, str(exc), self.clock(), due)
+            now = self.shared()
+            store.mailboxes.note_failure(name, str(exc), now, now + timedelta(seconds=delay_s))
         except BouncepollError as unavailable:
-            log.error("mailbox_state_not_stored", mailbox=name, error=str(unavailable))  # noqa: TRY400 - it says all.
+            if not self.pausing.failed(unavailable):
+                log.error("mailbox_state_not_stored", mailbox=name, error=str(unavailable))  # noqa: TRY400
         return PollOutcome(name, None, exc, due)
 
     def drain(self, should_stop: Callable[[], bool] = lambda: False) -> DrainReport:
-        """Forward what is due in the outbox."""
+        """Forward what is due in the outbox; nothing is begun that could not be noted."""
+        self.pausing.check()
         delivery, forward = self.settings.delivery, self.settings.forward
         self.credentials.warn_of_end(f"delivery.{delivery.backend}")
-        if self._backend_faults() and not self.store.outbox.counts()[OutboxState.QUEUED]:
+        if backend_faults(self.settings) and not self.store.outbox.counts()[OutboxState.QUEUED]:
             return DrainReport()
+        self.store.outbox.bring_forward(self.shared(), timedelta(seconds=delivery.retry_max * 1.2))
         return drain(
             self.store.outbox,
             self.backend,
             lambda item: prepare(item, forward, self.settings.instance.id),
-            clock=self.clock,
+            clock=self.shared,
             policy=RetryPolicy(
                 first_s=delivery.retry_first,
                 factor=delivery.retry_factor,
                 max_s=delivery.retry_max,
                 max_age_s=delivery.max_age,
             ),
-            stop=should_stop,
+            stop=lambda: should_stop() or self.pausing.paused,
             rng=self._random,
             unnoted=self._unnoted,
         )
@@ -296,16 +302,8 @@ class Application:
         )
 
     def retain(self, should_stop: Callable[[], bool] = lambda: False) -> None:
-        """Delete what is older than the retention times."""
-        ages = self.settings.retention
-        counts = self.store.retention(self.clock(), _days(ages.raw), _days(ages.events), should_stop=should_stop)
-        log.info(
-            "retention_done",
-            raw_mails=counts.blobs,
-            events=counts.events,
-            forwards=counts.forwards,
-            messages=counts.messages,
-        )
+        """Delete what is older than the retention times; see ``bouncepoll.bootstrap._retention``."""
+        retain(self.store, self.settings.retention, self.clock(), lambda: should_stop() or self.pausing.paused)
 
     def count_new(self, name: str) -> Sequence[tuple[str, int]]:
         """Log in to a mailbox and return each folder with the number of mails the next poll would read.
@@ -314,19 +312,7 @@ class Application:
             TransientError: the mailbox or the database cannot be reached.
             ConfigurationError: a folder does not exist, a secret cannot be read.
         """
-        source = self.source(name)
-        found = []
-        try:
-            source.open()
-            for folder in source.folders:
-                with self.store.begin() as uow:
-                    cursor = uow.cursor(name, folder)
-                scan = source.scan(folder, cursor)
-                with self.store.begin() as uow:
-                    found.append((folder, len(set(scan.uids) - uow.known(scan))))
-        finally:
-            source.close()
-        return found
+        return count_new(self.source(name), self.store)
 
     def stored_filters(self) -> Sequence[BounceFilter]:
         """Return the filters in the database; none, and no database made, where there is none yet."""
@@ -389,15 +375,6 @@ class Application:
         Raises:
             UsageError: another process holds it.
         """
-        path = self.store.file
-        if path is None:
+        # Whoever leased a forward is gone then: it need not wait for the lease's end.
+        with only_process(self.store.file, self.store.outbox.release):
             yield
-            return
-        with locked(path.with_name(path.name + ".lock")):
-            # Whoever leased a forward is gone: it need not wait for the lease's end.
-            self.store.outbox.release()
-            yield
-
-
-def _days(age_s: float | None) -> float | None:
-    return None if age_s is None else age_s / 86400

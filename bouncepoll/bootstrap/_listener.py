@@ -33,7 +33,9 @@ class ListenerDesk:
         domain = settings.filters.mailloop_domain
         book = FilterBook(self._store.filters.all, mailloop_domain=domain, default_filter=wanted)
         clock = application.clock
-        self._receiver = Receiver(self._store, application.analysing, book, clock=clock, on_forwards=on_forwards)
+        self._receiver = Receiver(
+            self._store, application.analysing, book, clock=application.shared, on_forwards=on_forwards
+        )
         self._listener = Listener(settings.listener, recipients=book, receive=self._receiver, clock=clock)
 
     def start(self) -> Sequence[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,4 +30,20 @@ def locked(path: Path) -> Iterator[None]:
                 f"{path}: another bouncepoll process polls into this database; stop it first, or use PostgreSQL "
                 "for several"
             ) from None
+        yield
+
+
+@contextmanager
+def only_process(database: Path | None, alone: Callable[[], None]) -> Iterator[None]:
+    """Hold the right to poll into a database's file, and call ``alone`` then; None: any number may (PostgreSQL).
+
+    Raises:
+        UsageError: another process holds it.
+        ConfigurationError: the lock file cannot be written.
+    """
+    if database is None:
+        yield
+        return
+    with locked(database.with_name(database.name + ".lock")):
+        alone()
         yield

@@ -189,7 +189,7 @@ def _dates(text: str, written: date | None) -> list[tuple[int, int, date]]:
             start, end = match.span()
             if text[start - 1 : start].isdigit() or any(start < stop and begin < end for begin, stop in taken):
                 continue
-            day = _date(match.groupdict()) if pattern is _DATE else _near(match.groupdict(), text[end:], written)
+            day = _date(pattern.named(match)) if pattern is _DATE else _near(pattern.named(match), text[end:], written)
             if day is not None:
                 found.append((start, end, day))
             if day is not None or pattern is _DATE:

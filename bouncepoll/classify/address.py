@@ -18,12 +18,15 @@ _TYPED = re.compile(
 )
 _ADDRESS = linear.compile(
     # No counted repetitions: they make RE2's programs huge. What is too long is refused afterwards.
-    r"""(?:"[^"\r\n]+"|[^\s<>()\[\]{}",;:@\\|`（）「」【】＜＞《》：；，。、]+)@"""
+    # A control character ends an address as a space does.
+    r"""(?:"[^"\x00-\x1f\x7f]+"|[^\s\x00-\x1f\x7f-\x9f<>()\[\]{}",;:@\\|`（）「」【】＜＞《》：；，。、]+)@"""
     r"(?:\[[0-9a-fA-F.:]+\]|[\pL\pM\pN](?:[\pL\pM\pN_.-]*[\pL\pM\pN])?)"
 )
 # xtext (RFC 3461 section 4) writes "+" and "=" as +2B and +3D; any other +HH may be a sub-address such as bob+AB.
 _XTEXT = linear.compile(r"\+(2B|3D)")
 _UNICODE_XTEXT = linear.compile(r"\\x\{([0-9A-F]{2,6})\}")
+# What no name has without quotes (RFC 5322 section 3.2.3), and what shows that this is a piece of something else.
+_NO_NAME = frozenset(' <>()[]{}"\\,;')
 _TRIMMED = " \t\r\n<>'\"`,;:.()[]{}*="
 
 
@@ -51,7 +54,7 @@ def normalise(text: str | None) -> str | None:
     if found is None:
         return None
     local, _, domain = found[0].strip("'`*").rpartition("@")
-    if not local or "." not in domain.strip("[]") or len(found[0]) > _MAX_CHARACTERS:
+    if not local or "." not in domain.strip("[]") or len(found[0]) > _MAX_CHARACTERS or not found[0].isprintable():
         return None
     return f"{_undo_xtext(local)}@{domain.lower()}"
 
@@ -65,7 +68,12 @@ def bare_name(text: str | None) -> str | None:
     if found or not text:
         return found
     name = _untyped(text[:_MAX_CHARACTERS]).strip(_TRIMMED)
-    return name if name and " " not in name and len(name) <= 64 else None
+    if not name or len(name) > 64 or not name.isprintable() or not _NO_NAME.isdisjoint(name):
+        return None
+    local, at, domain = name.rpartition("@")
+    if at and not local:
+        return None
+    return f"{local}@{domain.lower()}" if at else name
 
 
 def addresses(text: str) -> Iterator[str]:

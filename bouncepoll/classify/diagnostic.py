@@ -54,7 +54,7 @@ def read(text: str, *, wants_host: bool = True) -> Diagnosis:
         status = _status(both[2])
         return Diagnosis(_reply(both, text, status), status, named)
     reply = _REPLY.search(text)
-    found = _ENHANCED.search(text)
+    found = _ENHANCED.search(text) if "." in text else None
     status = _status(found[1]) if found else None
     if reply and int(reply[1]) < 400:
         reply = None

@@ -1,11 +1,12 @@
 """Asks the detectors in order, gives each finding its reason by the rules, and sums up."""
 
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import structlog
 
 from bouncepoll.classify import absence, diagnostic, linear, text
+from bouncepoll.classify.prefilter import necessary_of_lines
 from bouncepoll.classify.rulebook import Facts, RuleBook
 from bouncepoll.errors import ConfigurationError
 from bouncepoll.model.message import Message
@@ -44,6 +45,7 @@ _MAX_MEMORY_OCTETS = 64 * 1024 * 1024
 
 _RANK = {kind: rank for rank, kind in enumerate(PRECEDENCE)}
 _UNDELIVERED = frozenset({Kind.BOUNCE, Kind.DELAY})
+_UNSUCCESSFUL = frozenset({Permanence.PERMANENT, Permanence.TRANSIENT})
 _AUTOMATIC = frozenset({Kind.VACATION, Kind.AUTO_REPLY})
 
 
@@ -71,7 +73,11 @@ class Classifier:
         """``changed`` is asked before each mail for rules to use from then on; None: no others."""
         ordered = sorted(detectors, key=lambda tiered: (tiered.tier, tiered.detector.name))
         self._detectors = tuple(tiered.detector for tiered in ordered)
-        self._gates, self._signatures = _gates(self._detectors)
+        self._signatures = _Signatures(self._detectors)
+        self._gates = tuple(
+            (at, detector, getattr(detector, "fields", None), hasattr(detector, "signature"))
+            for at, detector in enumerate(self._detectors)
+        )
         self.rules = rules
         self._changed = changed
 
@@ -85,12 +91,12 @@ class Classifier:
         if self._changed is not None:
             self.rules = self._changed() or self.rules
         reading = text.read(message)
-        signed: frozenset[int] | None = None
-        for detector, number, fields in self._gates:
-            if fields is None or not reading.has(fields):
-                if number is not None and signed is None:
-                    signed = frozenset(self._signatures.search(reading.text[:SIGNATURE_LIMIT]))
-                if (number is not None and number not in (signed or ())) or (number is None and fields is not None):
+        signed: set[int] | None = None
+        for at, detector, fields, has_signature in self._gates:
+            if (has_signature or fields is not None) and (fields is None or not reading.has(fields)):
+                if signed is None and has_signature:
+                    signed = self._signatures.found(reading.text[:SIGNATURE_LIMIT])
+                if not has_signature or at not in (signed or ()):
                     continue
             detection = self._ask(detector, reading)
             if detection is None:
@@ -132,7 +138,7 @@ class Classifier:
         """Return what is said of one recipient; ``shown`` is what made the mail one of its kind."""
         report = claim.report
         if kind not in _UNDELIVERED:
-            evidence = shown._replace(where=_joined(shown.where, claim.where))
+            evidence = shown._replace(where=_joined(shown.where, claim.where)) if claim.where else shown
             return Finding(report.recipient, kind, None, _permanence(kind, report), evidence, report, stated)
         reply_code = report.reply.code if report.reply else None
         match = self.rules.reason(claim.passages, Facts(report.status, reply_code, report.remote_mta or ""))
@@ -147,28 +153,41 @@ class Classifier:
         return Finding(report.recipient, kind, reason, _permanence(kind, report), evidence, report, stated)
 
 
-def _gates(
-    detectors: Iterable[Detector],
-) -> tuple[list[tuple[Detector, int | None, frozenset[str] | None]], Any]:
-    """Return each detector with the number of its signature and its fields, and the set of all signatures."""
-    signatures = linear.Set(linear.options(max_mem=_MAX_MEMORY_OCTETS))
-    gates: list[tuple[Detector, int | None, frozenset[str] | None]] = []
-    for detector in detectors:
-        signature = getattr(detector, "signature", None)
-        try:
-            number = signatures.add(f"(?im){signature}") if signature is not None else None
-        except linear.error as exc:
-            raise ConfigurationError(f"detector {detector.name!r}: its signature is no RE2 pattern: {exc}") from exc
-        gates.append((detector, number, getattr(detector, "fields", None)))
-    signatures.compile()
-    return gates, signatures
+class _Signatures:
+    """The signatures of all detectors, looked for in one scan."""
+
+    def __init__(self, detectors: Sequence[Detector]) -> None:
+        """Raises ConfigurationError: a signature is no RE2 pattern."""
+        options = linear.options(max_mem=_MAX_MEMORY_OCTETS)
+        self._set = linear.PatternSet(options)
+        self._parts: list[tuple[int, linear.Pattern | None]] = []
+        for at, detector in enumerate(detectors):
+            signature = getattr(detector, "signature", None)
+            if signature is None:
+                continue
+            try:
+                whole = linear.compile(f"(?im){signature}", options)
+                whole.check()
+            except linear.PatternError as exc:
+                raise ConfigurationError(f"detector {detector.name!r}: its signature is no RE2 pattern: {exc}") from exc
+            for part, is_asked in necessary_of_lines(signature):
+                self._set.add(f"(?im){part}")
+                self._parts.append((at, whole if is_asked else None))
+
+    def found(self, text: str) -> set[int]:
+        """Return the places (in ``detectors``) of the detectors whose signature is in ``text``."""
+        found: set[int] = set()
+        for part in self._set.found(text):
+            detector, whole = self._parts[part]
+            if whole is None or (detector not in found and whole.is_in(text)):
+                found.add(detector)
+        return found
 
 
-def _joined(*places: str | None) -> str | None:
-    return " + ".join(filter(None, places)) or None
+def _joined(place: str | None, another: str | None) -> str | None:
+    return f"{place} + {another}" if place and another else place or another or None
 
 
-_DECIDED = {Permanence.PERMANENT, Permanence.TRANSIENT}
 #: Kinds that say it themselves, whatever codes stand beside.
 _PERMANENCE_OF = {Kind.DELAY: Permanence.TRANSIENT, Kind.DELIVERED: Permanence.SUCCESS}
 
@@ -187,8 +206,8 @@ def _permanence(kind: Kind, report: RecipientReport) -> Permanence:
         # lasting nobody said.
         return Permanence.UNKNOWN
     stated = (report.reply, report.status) if is_generic else (report.status, report.reply)
-    permanences = (code.permanence for code in stated if code is not None)
-    return next((found for found in permanences if found in _DECIDED), Permanence.UNKNOWN)
+    permanences = [code.permanence for code in stated if code is not None]
+    return next((found for found in permanences if found in _UNSUCCESSFUL), Permanence.UNKNOWN)
 
 
 def _names_an_unknown_address(status: EnhancedStatus | None) -> bool:

@@ -23,19 +23,13 @@ def groups(text: str) -> list[Group]:
             current, last = {}, None
         elif line[0] in " \t" and last is not None:
             last[-1] = f"{last[-1]} {line.strip()}"[:_MAX_VALUE]
-        elif (name := _name(line)) is not None:
+        elif (at := line.find(":", 0, _MAX_NAME)) > 0 and (name := _field_name(line[:at])) is not None:
             last = current.setdefault(name, [])
-            last.append(line.partition(":")[2].strip()[:_MAX_VALUE])
+            last.append(line[at + 1 :].strip()[:_MAX_VALUE])
         elif last is not None:
             # QUIRK: some MTAs wrap a long Diagnostic-Code without the leading space RFC 5322 section 2.2.3 asks for.
             last[-1] = f"{last[-1]} {line.strip()}"[:_MAX_VALUE]
     return [*found, current] if current else found
-
-
-def _name(line: str) -> str | None:
-    """Return the name of the field a line begins, in lower case, or None."""
-    at = line.find(":", 0, _MAX_NAME)
-    return _field_name(line[:at]) if at > 0 else None
 
 
 @lru_cache(1024)

@@ -1,111 +1,158 @@
-"""Patterns that match in linear time: google-re2, called past its Python layer.
+"""Patterns in linear time: RE2 as google-re2 has it, without most of what its Python layer costs.
 
-That layer maps octets to characters, builds match objects and generators for every call, which costs several times
-what the matching does. Here ASCII texts, whose octets are their characters, are matched as they are.
+In a text as short as a notice that layer takes much longer than the search itself, for it counts characters whatever
+the text is. Nearly every mail is ASCII, where an octet is a character. For such a text each pattern is compiled for
+octets: its automaton has a fraction of the transitions, most of which would lead through the octets of UTF-8. That for
+all other texts is built when the first one comes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import re2
 
-#: What a pattern that RE2 does not take raises.
-error: type[Exception] = re2.error
+#: RE2 does not take a pattern.
+PatternError = re2.error
 
-# What lies under the layer has no public name; the tests compare what comes out with what the layer says.
-_UNANCHORED = re2._Anchor.UNANCHORED  # noqa: SLF001
-_START = re2._Anchor.ANCHOR_START  # noqa: SLF001
-_BOTH = re2._Anchor.ANCHOR_BOTH  # noqa: SLF001
+_ANCHOR = re2._re2.RE2.Anchor  # noqa: SLF001 - the layer below is what is wanted
+_ANYWHERE, _AT_START, _AS_WHOLE = _ANCHOR.UNANCHORED, _ANCHOR.ANCHOR_START, _ANCHOR.ANCHOR_BOTH
 
-_Spans = Sequence[tuple[int, int]]
+#: The first and the last index of a group, ``(-1, -1)`` where it took no part.
+Span = tuple[int, int]
+# From an anchor, octets and the part of them to look at to the spans of the match and of its groups.
+_Matcher = Callable[[Any, bytes, int, int], Sequence[Span]]
+# The characters of a pattern that no ASCII text has, and an octet that none has either.
+_NO_ASCII = re.compile(r"[^\x00-\x7f]")
+_NO_ASCII_OCTET = "\xff"
+# They are "s" and "K" where case is ignored.
+_FOLDED_TO_ASCII = ("\u017f", "\u212a")
 
 
 class Match:
-    """A match in ``text``."""
+    """What a pattern found in a text: the subset of ``re.Match`` that is needed."""
 
-    __slots__ = ("_names", "_spans", "_text")
+    __slots__ = ("_spans", "_text")
 
-    def __init__(self, text: str, spans: _Spans, names: Mapping[str, int]) -> None:
+    def __init__(self, text: str, spans: Sequence[Span]) -> None:
+        """``spans`` in characters: that of the whole match, then that of each group."""
         self._text = text
         self._spans = spans
-        self._names = names
 
     def __getitem__(self, group: int) -> Any:
-        """Return what a group matched; None when it took no part. 0 is the whole match."""
+        """Return what a group matched (0: the whole match), None where it took no part."""
         start, end = self._spans[group]
-        return None if start < 0 else self._text[start:end]
+        return self._text[start:end] if start >= 0 else None
+
+    def groups(self) -> tuple[str | None, ...]:
+        """Return what each group matched, from the first on."""
+        return tuple([self[group] for group in range(1, len(self._spans))])
 
     def start(self, group: int = 0) -> int:
-        """Return where a group begins, in characters; -1 when it took no part."""
+        """Return where a group begins, -1 where it took no part."""
         return self._spans[group][0]
 
     def end(self, group: int = 0) -> int:
-        """Return the index behind a group; -1 when it took no part."""
+        """Return where a group ends, -1 where it took no part."""
         return self._spans[group][1]
 
-    def span(self) -> tuple[int, int]:
-        """Return where the match begins and the index behind it."""
-        return self._spans[0]
-
-    def groupdict(self) -> dict[str, Any]:
-        """Return what each group with a name matched."""
-        return {name: self[group] for name, group in self._names.items()}
-
-    def groups(self) -> tuple[Any, ...]:
-        """Return what each group but the whole matched."""
-        return tuple(self[group] for group in range(1, len(self._spans)))
+    def span(self, group: int = 0) -> Span:
+        """Return where a group begins and ends."""
+        return self._spans[group]
 
 
 class Pattern:
-    """A compiled pattern; may be used from several threads."""
+    """A pattern, compiled when it is first looked for. Safe to use from several threads."""
 
-    __slots__ = ("_layer", "_match", "_names", "pattern")
+    __slots__ = ("_ascii", "_options", "_unicode", "pattern")
 
-    def __init__(self, layer: Any) -> None:
-        """``layer`` is what ``re2.compile`` returns for a text."""
-        self.pattern: str = layer.pattern
-        self._layer = layer
-        self._names: Mapping[str, int] = layer.groupindex
-        self._match = layer._regexp.Match  # noqa: SLF001
+    def __init__(self, pattern: str, options: Any = None) -> None:
+        """``options``: ``re2.Options``."""
+        self.pattern = pattern
+        self._options = options
+        self._ascii: _Matcher | None = None
+        self._unicode: _Matcher | None = None
 
-    def search(self, text: str, at: int = 0) -> Match | None:
-        """Return the first match from ``at`` on."""
+    def check(self) -> None:
+        """Compile the pattern as it is.
+
+        Raises:
+            PatternError: RE2 does not take it.
+        """
+        re2.compile(self.pattern, self._options)
+
+    def search(self, text: str) -> Match | None:
+        """Return the first match in ``text``, or None."""
+        return self._first(_ANYWHERE, text)
+
+    def match(self, text: str) -> Match | None:
+        """Return the match at the start of ``text``, or None."""
+        return self._first(_AT_START, text)
+
+    def fullmatch(self, text: str) -> Match | None:
+        """Return the match that is the whole of ``text``, or None."""
+        return self._first(_AS_WHOLE, text)
+
+    def is_in(self, text: str) -> bool:
+        """Whether the pattern matches anywhere in ``text``."""
         octets = text.encode()
-        end = len(octets)
-        if end != len(text):
-            return self._first(_UNANCHORED, text, at)
-        spans = self._match(_UNANCHORED, octets, at, end)
-        return Match(text, spans, self._names) if spans[0][0] >= 0 else None
-
-    def match(self, text: str, at: int = 0) -> Match | None:
-        """Return the match that begins at ``at``."""
-        return self._first(_START, text, at)
-
-    def fullmatch(self, text: str, at: int = 0) -> Match | None:
-        """Return the match of all from ``at`` to the end."""
-        return self._first(_BOTH, text, at)
+        return self._matcher(octets, text)(_ANYWHERE, octets, 0, len(octets))[0][0] >= 0
 
     def finditer(self, text: str) -> Iterator[Match]:
-        """Yield the matches, none of which overlap."""
-        at = 0
-        while at <= len(text):
-            found = self._first(_UNANCHORED, text, at)
-            if found is None:
-                return
-            yield found
-            at = found.end() if found.end() > found.start() else found.end() + 1
-
-    def sub(self, replacement: Any, text: str) -> str:
-        """Return the text with each match replaced, by a template or by what a function of the match returns."""
-        return text if self._first(_UNANCHORED, text, 0) is None else str(self._layer.sub(replacement, text))
-
-    def _first(self, anchor: Any, text: str, at: int) -> Match | None:
+        """Yield the matches in ``text`` that do not overlap."""
         octets = text.encode()
-        is_ascii = len(octets) == len(text)
-        spans = self._match(anchor, octets, at if is_ascii else len(text[:at].encode()), len(octets))
-        if spans[0][0] < 0:
+        end, at = len(octets), 0
+        is_ascii = end == len(text)
+        match = self._matcher(octets, text)
+        counted = (0, 0)
+        while True:
+            spans = match(_ANYWHERE, octets, at, end)
+            start, stop = spans[0]
+            if start < 0:
+                return
+            if is_ascii:
+                yield Match(text, spans)
+            else:
+                counted = start, counted[1] + len(octets[counted[0] : start].decode())
+                yield Match(text, _in_characters(octets, spans, counted[1]))
+            if at == end:
+                return
+            at = stop if stop > at else _next_character(octets, at)
+
+    def sub(self, replacement: str | Callable[[Match], str], text: str) -> str:
+        """Return ``text`` with each match replaced: by a text as it is, or by what is returned for the match."""
+        pieces: list[str] = []
+        end = 0
+        for match in self.finditer(text):
+            start, stop = match.span()
+            pieces += (text[end:start], replacement if isinstance(replacement, str) else replacement(match))
+            end = stop
+        pieces.append(text[end:])
+        return "".join(pieces)
+
+    def named(self, match: Match) -> dict[str, str | None]:
+        """Return what each group that has a name matched, in a match of this pattern."""
+        return {name: match[at] for name, at in re2.compile(self.pattern, self._options).groupindex.items()}
+
+    def _matcher(self, octets: bytes, text: str) -> _Matcher:
+        if len(octets) == len(text):
+            if self._ascii is None:
+                options, (pattern,) = _for_ascii((self.pattern,), self._options)
+                self._ascii = _matcher_of(pattern, options)
+            return self._ascii
+        if self._unicode is None:
+            self._unicode = _matcher_of(self.pattern, self._options)
+        return self._unicode
+
+    def _first(self, anchor: Any, text: str) -> Match | None:
+        octets = text.encode()
+        spans = self._matcher(octets, text)(anchor, octets, 0, len(octets))
+        start = spans[0][0]
+        if start < 0:
             return None
-        return Match(text, spans if is_ascii else _in_characters(octets, spans), self._names)
+        if len(octets) == len(text):
+            return Match(text, spans)
+        return Match(text, _in_characters(octets, spans, len(octets[:start].decode())))
 
 
 def options(*, max_mem: int, ignore_case: bool = False) -> Any:
@@ -118,48 +165,76 @@ def options(*, max_mem: int, ignore_case: bool = False) -> Any:
     return made
 
 
-class Set:
-    """Many patterns, searched for at once."""
+def compile(pattern: str, options: Any = None) -> Pattern:  # noqa: A001 - as in ``re``
+    """Return a pattern; see ``Pattern``. What RE2 does not take is found out when it is first used, or by ``check``."""
+    return Pattern(pattern, options)
 
-    __slots__ = ("_add", "_layer", "_match")
+
+def _matcher_of(pattern: str | bytes, options: Any) -> _Matcher:
+    matcher: _Matcher = re2.compile(pattern, options)._regexp.Match  # noqa: SLF001 - see above
+    return matcher
+
+
+class PatternSet:
+    """Patterns that are looked for at once. Safe to use from several threads once it has all."""
 
     def __init__(self, options: Any) -> None:
-        self._layer = re2.Set.SearchSet(options)
-        self._match = self._layer._set.Match  # noqa: SLF001
+        """``options``: ``re2.Options``."""
+        self._options = options
+        self._patterns: list[str] = []
+        self._ascii: Any = None
+        self._unicode: Any = None
 
-    def add(self, pattern: str) -> int:
-        """Add a pattern and return its number.
+    def add(self, pattern: str) -> None:
+        """Add a pattern that RE2 takes; the first one is number 0."""
+        self._patterns.append(pattern)
 
-        Raises:
-            error: RE2 does not take it.
-        """
-        number: int = self._layer.Add(pattern)
-        return number
+    def found(self, text: str) -> Sequence[int]:
+        """Return the numbers of the patterns that match anywhere in ``text``, in no order."""
+        octets = text.encode()
+        if len(octets) == len(text):
+            if self._ascii is None:
+                self._ascii = self._compiled(is_ascii=True)
+            return self._ascii.Match(octets) or ()
+        if self._unicode is None:
+            self._unicode = self._compiled(is_ascii=False)
+        return self._unicode.Match(octets) or ()
 
-    def compile(self) -> None:
-        """Make it ready; nothing can be added after."""
-        self._layer.Compile()
-
-    def search(self, text: str) -> Sequence[int]:
-        """Return the numbers of the patterns that match, in no order."""
-        found: Sequence[int] = self._match(text.encode()) or ()
-        return found
-
-
-def compile(pattern: str, options: Any = None) -> Pattern:  # noqa: A001 - named as in ``re``, which it stands for.
-    """Compile a pattern.
-
-    Raises:
-        error: RE2 does not take it.
-    """
-    return Pattern(re2.compile(pattern, options))
+    def _compiled(self, *, is_ascii: bool) -> Any:
+        options: Any = self._options
+        patterns: Sequence[str | bytes] = self._patterns
+        if is_ascii:
+            options, patterns = _for_ascii(self._patterns, options)
+        compiled = re2.Set.SearchSet(options)
+        for pattern in patterns:
+            compiled.Add(pattern)
+        compiled.Compile()
+        return compiled
 
 
-def _in_characters(octets: bytes, spans: _Spans) -> _Spans:
-    """Return spans of octets as spans of the characters they stand for (UTF-8)."""
-    known = {-1: -1}
-    characters = before = 0
-    for offset in sorted({offset for span in spans for offset in span if offset >= 0}):
-        characters += len(octets[before:offset].decode())
-        known[offset], before = characters, offset
-    return [(known[start], known[end]) for start, end in spans]
+def _for_ascii(patterns: Sequence[str], options: Any) -> tuple[Any, list[bytes]]:
+    """Return options and patterns that match where ``patterns`` with ``options`` do, in texts of ASCII only."""
+    for_octets = re2.Options()
+    for name in re2.Options.NAMES:
+        setattr(for_octets, name, getattr(options or for_octets, name))
+    if any(letter in pattern for pattern in patterns for letter in _FOLDED_TO_ASCII):
+        return for_octets, [pattern.encode() for pattern in patterns]
+    for_octets.encoding = re2.Options.Encoding.LATIN1
+    return for_octets, [_NO_ASCII.sub(_NO_ASCII_OCTET, pattern).encode("latin-1") for pattern in patterns]
+
+
+def _in_characters(octets: bytes, spans: Sequence[Span], start: int) -> list[Span]:
+    """Return spans of octets in characters; ``start`` is the first of the whole match in characters."""
+    first = spans[0][0]
+    at = {-1: -1}
+    for offset in {offset for span in spans for offset in span if offset >= 0}:
+        at[offset] = start + len(octets[first:offset].decode())
+    return [(at[begin], at[end]) for begin, end in spans]
+
+
+def _next_character(octets: bytes, at: int) -> int:
+    """Return the index behind the UTF-8 character at ``at``."""
+    at += 1
+    while at < len(octets) and octets[at] & 0xC0 == 0x80:
+        at += 1
+    return at

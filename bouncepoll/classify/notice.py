@@ -165,7 +165,7 @@ def unwrapped(text: str) -> str:
     """Return ``text`` with each address in angle brackets that was wrapped over two lines in one piece."""
     if ">" not in text:
         return text
-    return str(_WRAPPED.sub(lambda match: f"<{match[1]}{match[2]}>" if "@" in match[0] else match[0], text))
+    return _WRAPPED.sub(lambda match: f"<{match[1]}{match[2]}>" if "@" in match[0] else match[0], text)
 
 
 def returned_recipients(reading: Reading) -> list[str]:

@@ -8,12 +8,15 @@ pattern is asked where that part was found.
 import re
 from collections.abc import Iterator
 
-_MIN_LETTERS = 4
+_MIN_LETTERS = 3
+# A gap at the beginning of a line is none: the automaton does not grow by it.
+_INDENTED = r"^[ \t]*"
 # A part of a pattern that stands for many characters: any atom but a letter with an open or a large count.
 _ATOM = r"(?:\\[sSwWdD]|\\p[A-Z]|\\p\{[^}]*\}|\.|\[\^?\]?(?:\\.|[^\]\\])*\])"
 _GAP = re.compile(_ATOM + r"(?:[*+]|\{\d*,(?:\d{2,})?\})\??")
-_QUANTIFIER = re.compile(r"(?:[?*+]|\{\d*,?\d*\})\??")
+_QUANTIFIER = re.compile(r"(?:[?*+]|\{\d*(?:,\d*)?\})\??")
 _FLAGS = re.compile(r"\(\?[^:]")
+_PLAIN = re.compile(r"[^\\()\[]+")
 _ESCAPES = re.compile(r"\\(?:[bBAzsSwWdD]|p[A-Z]|p\{[^}]*\})")
 
 
@@ -31,6 +34,26 @@ def necessary(pattern: str) -> Iterator[tuple[str, bool]]:
             yield best, True
         else:
             yield alternative, False
+
+
+def necessary_of_lines(pattern: str) -> Iterator[tuple[str, bool]]:
+    """Yield the same as ``necessary`` for a pattern such as ``^[ \\t]*(?:one|another)``, each alternative by itself."""
+    for alternative in _spread(pattern):
+        for part, is_asked in necessary(alternative.removeprefix(_INDENTED)):
+            yield (part, True) if is_asked else (alternative, False)
+
+
+def _spread(pattern: str) -> Iterator[str]:
+    """Yield the alternatives of a pattern; of those that end with a group, one for each of the group's alternatives."""
+    for alternative in _split(pattern, "|"):
+        start = at = 0
+        while at < len(alternative):
+            start, at = at, _end_of_atom(alternative, at)
+        last = alternative[start:]
+        if last.startswith("(?:"):
+            yield from (alternative[:start] + inner for inner in _split(last[3:-1], "|"))
+        else:
+            yield alternative
 
 
 def _weight(part: str) -> int:
@@ -52,7 +75,9 @@ def _weight_of_one(part: str) -> int:
 def _weight_of_atom(atom: str) -> int:
     if atom.startswith("("):
         return _weight(atom[1:-1].removeprefix("?:"))
-    return int(len(atom) == 1 and atom.isalnum())
+    if len(atom) > 1 or not atom.isalnum():
+        return 0
+    return 1 if atom.isascii() else 2  # Chinese says in two characters what takes English six.
 
 
 def _between_gaps(alternative: str) -> Iterator[str]:
@@ -81,6 +106,9 @@ def _end_of_loose_group(pattern: str, at: int) -> int | None:
 
 def _split(pattern: str, mark: str) -> Iterator[str]:
     """Yield the parts of a pattern between the marks at its top level."""
+    if mark not in pattern:
+        yield pattern
+        return
     start = at = 0
     while at < len(pattern):
         if pattern[at] == mark:
@@ -101,7 +129,8 @@ def _end_of_atom(pattern: str, at: int) -> int:
         return at + 1
     at += 1
     while at < len(pattern) and pattern[at] != ")":
-        at = _end_of_atom(pattern, at)
+        plain = _PLAIN.match(pattern, at)
+        at = plain.end() if plain is not None else _end_of_atom(pattern, at)
     return min(at + 1, len(pattern))
 
 

@@ -4,7 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import Any, NamedTuple
 
 from bouncepoll.classify import linear
@@ -95,12 +95,8 @@ class Match(NamedTuple):
     where: str | None
 
 
-def compile_pattern(pattern: str) -> Any:
-    """Compile one pattern as the sets do (case ignored, no captures).
-
-    Raises:
-        linear.error: RE2 does not take it.
-    """
+def compile_pattern(pattern: str) -> linear.Pattern:
+    """Return one pattern as the sets have it (case ignored, no captures); its ``check`` says whether RE2 takes it."""
     return linear.compile(pattern, _options())
 
 
@@ -118,7 +114,7 @@ class RuleBook:
         """
         self.rules: tuple[Rule, ...] = tuple(sorted(rules, key=lambda rule: rule.tier))
         self._diagnostics = _PatternSet(enumerate(self.rules), "pattern")
-        self._compiled: Callable[[str], Any] = cache(compile_pattern)
+        self._compiled: Callable[[str], linear.Pattern] = cache(compile_pattern)
         self._by_codes = lru_cache(remembered)(self._first_by_codes)
         self._short = lru_cache(remembered)(self._first_by_text)
         self._found = lru_cache(remembered)(self._diagnostics.found)
@@ -206,7 +202,7 @@ class RuleBook:
         return (
             (not rule.status or bool(rule.status & _spellings(facts.status)))
             and (not rule.reply or facts.reply_code in rule.reply)
-            and (not rule.remote or any(self._compiled(pattern).search(facts.remote) for pattern in rule.remote))
+            and (not rule.remote or any(self._compiled(pattern).is_in(facts.remote) for pattern in rule.remote))
         )
 
     def _first_by_codes(self, facts: Facts) -> int | None:
@@ -290,31 +286,37 @@ class _PatternSet:
         """``rules`` with their indices, in order of precedence."""
         self._patterns: list[str] = []
         self._owners: list[int] = []
-        self._parts: list[tuple[int, bool]] = []
-        self._compiled: Callable[[str], Any] = cache(compile_pattern)
-        self._set = linear.Set(_options())
         for index, rule in rules:
             for pattern in getattr(rule, field):
-                for part, is_asked in necessary(pattern):
-                    self._set.add(part)
-                    self._parts.append((len(self._patterns), is_asked))
                 self._patterns.append(pattern)
                 self._owners.append(index)
-        self._set.compile()
+        self._compiled: Callable[[str], linear.Pattern] = cache(compile_pattern)
+
+    @cached_property
+    def _scan(self) -> tuple[linear.PatternSet, list[tuple[int, bool]]]:
+        """What is looked for, and for each part its pattern and whether that has to be asked; made when needed."""
+        scan = linear.PatternSet(_options())
+        parts: list[tuple[int, bool]] = []
+        for at, pattern in enumerate(self._patterns):
+            for part, is_asked in necessary(pattern):
+                scan.add(part)
+                parts.append((at, is_asked))
+        return scan, parts
 
     def candidates(self, text: str) -> Sequence[tuple[int, bool]]:
         """Return the patterns that may match, in order of precedence, and whether each has to be asked (``is_in``)."""
         if not text or not self._owners:
             return ()
+        scan, parts = self._scan
         found: dict[int, bool] = {}
-        for at in self._set.search(text):
-            pattern, is_asked = self._parts[at]
+        for at in scan.found(text):
+            pattern, is_asked = parts[at]
             found[pattern] = is_asked and found.get(pattern, True)
         return sorted(found.items())
 
     def is_in(self, pattern: int, text: str) -> bool:
         """Whether a pattern matches in ``text``."""
-        return self._compiled(self._patterns[pattern]).search(text) is not None
+        return self._compiled(self._patterns[pattern]).is_in(text)
 
     def owner(self, pattern: int) -> int:
         """Return the index of the rule a pattern belongs to."""

@@ -2,6 +2,7 @@
 
 import html
 import re
+from functools import lru_cache
 
 from bouncepoll.classify import linear
 from bouncepoll.classify.address import normalise
@@ -11,6 +12,7 @@ from bouncepoll.model.reading import Reading
 #: Characters of text looked at; a notice says what it has to say long before.
 TEXT_LIMIT = 65_536
 _HTML_LIMIT = 262_144
+_USUAL_CHARACTERS = 200
 
 # Where a returned mail begins in the text of a notice. Sources, in order: Exim, qmail, Gmail, sendmail 5 and 8,
 # Exchange, Postfix 1, IMail, InterScan, m-FILTER, X.400 gateways, Zoho; then the first trace field of an inline copy.
@@ -48,8 +50,19 @@ def read(message: Message) -> Reading:
         returned_text=text[start:],
         where=where,
         subject=(message.header("Subject") or "")[:1000],
-        sender=(normalise(message.header("From")) or "").lower(),
+        sender=_sender(message.header("From") or ""),
     )
+
+
+def _sender(written: str) -> str:
+    """Return the address of a From field in lower case, ``""`` when there is none."""
+    return _usual_sender(written) if len(written) <= _USUAL_CHARACTERS else (normalise(written) or "").lower()
+
+
+@lru_cache(512)
+def _usual_sender(written: str) -> str:
+    # Most reports come from few servers, and each signs them all alike.
+    return (normalise(written) or "").lower()
 
 
 def collapse(text: str, limit: int) -> str:
@@ -61,10 +74,10 @@ def html_to_text(source: str) -> str:
     """Return the visible text of the first 256 KiB of HTML, block elements as lines; linear in its size."""
     text = source[:_HTML_LIMIT]
     if "<!--" in text:
-        text = str(_COMMENT.sub(" ", text))
+        text = _COMMENT.sub(" ", text)
     lowered = text.lower()
     if any(tag in lowered for tag in ("</style", "</script", "</head", "</title")):
-        text = str(_INVISIBLE.sub(" ", text))
+        text = _INVISIBLE.sub(" ", text)
     text = text.replace("\r", "")
     if "<br" in lowered or "<p" in lowered or "<div" in lowered:
         lowered = text.lower()

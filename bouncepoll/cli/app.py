@@ -13,6 +13,7 @@ from bouncepoll import __version__
 from bouncepoll.cli import (
     _logs,
     admin,
+    cluster,
     dns,
     doctor,
     events,
@@ -54,6 +55,7 @@ for name, group in (
     ("config", admin.config),
     ("dns", dns.app),
     ("token", tokens.app),
+    ("cluster", cluster.app),
 ):
     app.add_typer(group, name=name)
 

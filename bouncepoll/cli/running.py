@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,9 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from bouncepoll.bootstrap import Application, PollOutcome
+from bouncepoll.bootstrap._cluster import membership_of, poll_once
 from bouncepoll.bootstrap._listener import ListenerDesk
+from bouncepoll.bootstrap._metrics_server import metrics_of
 from bouncepoll.bootstrap._notify import Notifier
 from bouncepoll.bootstrap._process import hardened, keep_private
 from bouncepoll.bootstrap._watching import watcher_of
@@ -38,7 +41,7 @@ def serve(context: typer.Context) -> None:
         if not application.mailboxes and not listening:
             raise ConfigurationError(NO_MAILBOX)
         application.check_delivery()
-        _run(application, sorted(application.mailboxes), listen=listening)
+        _run(application, sorted(application.mailboxes), listen=listening, measure=True)
 
 
 def poll(
@@ -99,24 +102,33 @@ def demo(
         say(f"  {command}")
 
 
-def _run(application: Application, mailboxes: list[str], *, listen: bool = False) -> None:
+def _run(application: Application, mailboxes: list[str], *, listen: bool = False, measure: bool = False) -> None:
     listener = partial(ListenerDesk, application) if listen else None
     notifier = Notifier.of_environment()
-    if not Service(application, mailboxes, listener, partial(watcher_of, application), notifier).run():
+    with metrics_of(application) if measure else nullcontext() as metrics:
+        finished = Service(
+            application,
+            mailboxes,
+            listener,
+            partial(watcher_of, application),
+            notifier,
+            observer=metrics,
+            cluster=membership_of(application, mailboxes),
+        ).run()
+    if not finished:
         # A thread waits for a server that does not answer; what it had is not committed, so nothing is lost.
-        sys.stderr.flush()
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
         os._exit(0)
 
 
 def _poll_one(application: Application, name: str) -> PollOutcome:
     if not sys.stderr.isatty():
-        return application.poll(name)
+        return poll_once(application, name)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console(), transient=True) as progress:
         task = progress.add_task(name, total=None)
-        return application.poll(
-            name, on_progress=lambda done, total: progress.update(task, completed=done, total=total)
-        )
+        return poll_once(application, name, lambda done, total: progress.update(task, completed=done, total=total))
 
 
 def _print(outcomes: list[PollOutcome], as_json: bool) -> None:

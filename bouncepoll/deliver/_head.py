@@ -5,7 +5,7 @@ Every field made here goes through ``field`` or ``address_field``: no value can 
 
 import re
 from collections.abc import Iterable
-from email.errors import HeaderParseError
+from email.errors import MessageError
 from email.header import Header, decode_header, make_header
 from email.utils import getaddresses
 from typing import NamedTuple
@@ -19,6 +19,7 @@ _MAX_LINE_OCTETS = 990
 _MAX_VALUE_CHARACTERS = 4096
 _MAX_NAME_CHARACTERS = 200
 _MAX_NESTED = 50
+_WHITE_SPACE = b" \t"
 _FIELD = re.compile(rb"([!-9;-~]{1,200})[ \t]*:(.*)", re.DOTALL)
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e]+")
 _MAILBOX = re.compile(r"[^\s@<>\"(),;:\\\[\]\x00-\x1f\x7f]{1,64}@[^\s@<>\"(),;:\\\x00-\x1f\x7f]{1,255}")
@@ -41,7 +42,7 @@ class Field(NamedTuple):
         text = " ".join(text.split())
         try:
             return one_line(str(make_header(decode_header(text))))
-        except (HeaderParseError, LookupError, ValueError):
+        except (MessageError, LookupError, ValueError):
             return one_line(text)
 
 
@@ -69,21 +70,21 @@ def without_envelope_line(octets: bytes) -> bytes:
 
 def split(octets: bytes) -> Mail:
     """Take a mail apart. ``octets`` have CRLF line ends; what is no header field ends the header."""
-    fields: list[Field] = []
+    # Lines are put together once: thousands of them added one by one would take quadratic time.
+    found: list[tuple[str, list[bytes]]] = []
     at = 0
-    while at < min(len(octets), _MAX_HEADER_OCTETS) and len(fields) < _MAX_FIELDS:
-        end = _end_of_line(octets, at)
-        line = octets[at:end].rstrip(b"\r\n")
-        if not line:
-            return Mail(tuple(fields), octets[end:])
-        if line[:1] in b" \t" and fields:
-            fields[-1] = Field(fields[-1].name, fields[-1].octets + b"\r\n" + line)
+    while at < min(len(octets), _MAX_HEADER_OCTETS) and len(found) < _MAX_FIELDS:
+        below = _end_of_line(octets, at)
+        line = octets[at:below].rstrip(b"\r\n")
+        if line[:1] in _WHITE_SPACE and line and found:
+            found[-1][1].append(line)
         elif (match := _FIELD.fullmatch(line)) is not None:
-            fields.append(Field(match[1].decode("ascii"), line))
+            found.append((match[1].decode("ascii"), [line]))
         else:
+            at = at if line else below
             break
-        at = end
-    return Mail(tuple(fields), octets[at:])
+        at = below
+    return Mail(tuple(Field(name, b"\r\n".join(lines)) for name, lines in found), octets[at:])
 
 
 def starts_with_field(octets: bytes) -> bool:
@@ -96,7 +97,8 @@ def folded(kept: Field) -> bytes:
 
     MIME fields keep their octets: an encoded word has no place in a parameter (RFC 2047 section 5).
     """
-    octets = kept.octets.replace(b"\0", b"")
+    # Without the blanks before the colon that RFC 5322 section 4.5.8 lets nobody write any more.
+    octets = kept.name.encode() + b":" + kept.octets.partition(b":")[2].replace(b"\0", b"")
     if not octets.isascii() and not kept.name.lower().startswith("content-"):
         return field(kept.name, kept.value)
     # A continuation of white space only would end the header for some receivers (RFC 5322 section 3.2.2).
@@ -175,7 +177,7 @@ def _shallow(text: str) -> str:
 def _decoded(display: str) -> str:
     try:
         return one_line(str(make_header(decode_header(display))))[:_MAX_NAME_CHARACTERS]
-    except (HeaderParseError, LookupError, ValueError):
+    except (MessageError, LookupError, ValueError):
         return one_line(display)[:_MAX_NAME_CHARACTERS]
 
 

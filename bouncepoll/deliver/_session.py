@@ -16,6 +16,7 @@ from bouncepoll.errors import DeliveryDeferred, DeliveryFailed
 from bouncepoll.model.delivery import DeliveryResult, Outgoing
 from bouncepoll.model.status import EnhancedStatus, SmtpReply
 from bouncepoll.ports import TokenSource
+from bouncepoll.probing.dates import clock_advice
 from bouncepoll.probing.old_tls import TOO_OLD, speaks_old_tls
 
 _FAILURES = (OSError, smtplib.SMTPException, ValueError, UnicodeError)
@@ -225,7 +226,8 @@ def why(options: ConnectionOptions, exc: BaseException) -> str:  # noqa: PLR0911
     """Return in words what failed, and what to check."""
     match exc:
         case ssl.SSLCertVerificationError():
-            return f"its certificate is not trusted ({exc.verify_message}); check host and ca_file"
+            advice = clock_advice(exc) or "check host and ca_file"
+            return f"its certificate is not trusted ({exc.verify_message}); {advice}"
         case ssl.SSLError() if speaks_old_tls(exc):
             return TOO_OLD
         case ssl.SSLError():

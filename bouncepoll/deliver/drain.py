@@ -85,6 +85,10 @@ def drain(
         if not items:
             break
         for item in items:
+            if item.lease_until is not None and clock() >= item.lease_until:
+                # Frozen since the claim: somebody else has it by now, and what is sent twice is seen twice.
+                log.warning("forward_left", fingerprint=item.fingerprint, lease_until=item.lease_until.isoformat())
+                continue
             _deliver(outbox, backend, prepare, item, clock, policy, rng, report, unnoted)
     return report
 

@@ -63,14 +63,14 @@ class Failed:
 
 
 _DATACLASSES = (
-    *(Request, Digest, Answer, Failed, RawMessage, MessageRef, Envelope, BounceFilter, Route, EnhancedStatus),
+    *(Request, Digest, Answer, Failed, RawMessage, MessageRef, Envelope, BounceFilter, Route),
     *(Absence, Judged),
 )
 _KNOWN = {
     (known.__module__, known.__qualname__): known
     for known in (
         *_DATACLASSES,
-        *(Header, Unprocessed, RecipientReport, SmtpReply, Evidence, Finding, Verdict),
+        *(Header, Unprocessed, EnhancedStatus, RecipientReport, SmtpReply, Evidence, Finding, Verdict),
         *(Action, ForwardMode, Kind, Permanence, Reason, Severity, TokenUse, Trust, TrustReason),
         *(frozenset, date, datetime, timedelta, timezone),
     )

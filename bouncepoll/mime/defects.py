@@ -22,5 +22,7 @@ class Defects:
 
 def printable(text: str, limit: int) -> str:
     """Return at most ``limit`` characters of ``text``; what could not be shown on a terminal becomes ``?``."""
-    shown = "".join(char if char.isprintable() else "?" for char in text[:limit])
+    shown = text[:limit]
+    if not shown.isprintable():
+        shown = "".join([char if char.isprintable() else "?" for char in shown])
     return shown if len(text) <= limit else shown[: limit - 1] + "…"

@@ -6,9 +6,9 @@ from typing import Any
 from bouncepoll.model.message import Message
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reading:
-    """A mail and its text, found once for all detectors.
+    """A mail and its text, found once for all detectors. Nothing but ``known`` is changed afterwards.
 
     ``text`` is what the sender of this mail wrote, at most 64 KiB: the plain text, else the HTML as text, cut before a
     returned mail. ``returned_text`` is the returned mail that stands in the same text (never matched by a rule, for
@@ -27,4 +27,6 @@ class Reading:
 
     def has(self, names: frozenset[str]) -> bool:
         """Whether the mail has a header field of one of these names (in lower case)."""
-        return not names.isdisjoint(self.message.index or ())
+        index = self.message.index
+        # The other way round each of the mail's fields would be looked for among the names.
+        return index is not None and not index.keys().isdisjoint(names)

@@ -1,7 +1,6 @@
 """Status codes: RFC 3463 enhanced status codes and RFC 5321 replies."""
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -17,8 +16,10 @@ class Permanence(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class EnhancedStatus:
+_BY_CLASS = {2: Permanence.SUCCESS, 4: Permanence.TRANSIENT, 5: Permanence.PERMANENT}
+
+
+class EnhancedStatus(NamedTuple):
     """An enhanced mail system status code, ``class.subject.detail`` (RFC 3463 section 2)."""
 
     class_digit: int
@@ -34,7 +35,7 @@ class EnhancedStatus:
     @property
     def permanence(self) -> Permanence:
         """What the class digit says (RFC 3463 section 3.1)."""
-        return {2: Permanence.SUCCESS, 4: Permanence.TRANSIENT, 5: Permanence.PERMANENT}[self.class_digit]
+        return _BY_CLASS[self.class_digit]
 
     def __str__(self) -> str:
         return f"{self.class_digit}.{self.subject}.{self.detail}"
@@ -50,9 +51,7 @@ class SmtpReply(NamedTuple):
     @property
     def permanence(self) -> Permanence:
         """What the first digit of the code says (RFC 5321 section 4.2.1)."""
-        return {2: Permanence.SUCCESS, 4: Permanence.TRANSIENT, 5: Permanence.PERMANENT}.get(
-            self.code // 100, Permanence.UNKNOWN
-        )
+        return _BY_CLASS.get(self.code // 100, Permanence.UNKNOWN)
 
     def __str__(self) -> str:
         return f"{self.code} {self.text}".rstrip()

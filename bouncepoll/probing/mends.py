@@ -76,7 +76,7 @@ _ENTRIES = (
     ),
     _Entry(
         "",
-        r"AADSTS7000215|invalid_client.*secret",
+        r"AADSTS7000215|invalid_client.{0,300}secret",
         (
             "the client secret is wrong: copy its Value, not its Secret ID (Entra > App registrations > "
             "Certificates & secrets); a value is shown once, so make a new one if it is lost",
@@ -98,7 +98,7 @@ _ENTRIES = (
     ),
     _Entry(
         "",
-        r"invalid_grant.*(JWT|\biat\b|\bexp\b|timeframe)|AADSTS700024",
+        r"invalid_grant.{0,300}(JWT|\biat\b|\bexp\b|timeframe)|AADSTS700024",
         ("this machine's clock is wrong; set it (timedatectl set-ntp true)",),
     ),
     _Entry(
@@ -114,7 +114,7 @@ _ENTRIES = (
     _Entry(
         "",
         r"not enabled for (IMAP|POP)|(IMAP|POP)3? (access )?is (disabled|not enabled)|enable (IMAP|POP)|"
-        r"(IMAP|POP)3? (is|access) .*not allowed",
+        r"(IMAP|POP)3? (is|access) .{0,80}not allowed",
         (
             "the account may not use {protocol} yet: an administrator has to allow it (Google: admin.google.com > "
             "Apps > Google Workspace > Gmail > End User Access; Microsoft 365: the mailbox's Email apps; Zoho, GMX and "

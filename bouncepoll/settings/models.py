@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Annotated, Any, Literal, Self, Union
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     Discriminator,
     Field,
     InstanceOf,
@@ -29,9 +27,18 @@ from bouncepoll.deliver import ForwardOptions
 from bouncepoll.errors import ConfigurationError
 from bouncepoll.model.mailbox import Disposition
 from bouncepoll.options import Options, Seconds
+from bouncepoll.settings._metrics import MetricsSettings
 from bouncepoll.settings.analysis import AnalysisSettings
+from bouncepoll.settings.cluster import ClusterSettings
 from bouncepoll.settings.masking import masked
 from bouncepoll.settings.providers import handed_over, known
+from bouncepoll.settings.sections import (
+    DatabaseSettings,
+    InstanceSettings,
+    LogSettings,
+    RetentionSettings,
+    RulesSettings,
+)
 from bouncepoll.settings.trust import TokenSettings, TrustSettings
 from bouncepoll.sources import Preset
 from bouncepoll.sources.listener import Options as ListenerOptions
@@ -43,20 +50,6 @@ _MAILBOX_NAME = re.compile(r"[a-z0-9](?:_?[a-z0-9-]){0,63}")
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _DOMAIN = re.compile(r"[^\W_](?:[\w-]*[^\W_])?(?:\.[^\W_](?:[\w-]*[^\W_])?)*")
 _ADDRESS = re.compile(r"[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]{1,255}")
-_INSTANCE = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_DATABASE = re.compile(r"(sqlite(\+pysqlite)?|postgresql(\+psycopg)?)://")
-
-
-def _instance_id(value: str) -> str:
-    if not _INSTANCE.fullmatch(value):
-        raise ValueError("an instance id has 1 to 64 characters: letters, digits, '.', '_' and '-'")
-    return value
-
-
-def _database_url(value: str) -> str:
-    if not _DATABASE.match(value):
-        raise ValueError("write sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE")
-    return value
 
 
 def _domain(value: str) -> str:
@@ -79,68 +72,8 @@ def _mailbox_name(value: str) -> str:
     return value
 
 
-def _never(value: Any) -> Any:
-    return None if isinstance(value, str) and value.strip().lower() == "never" else value
-
-
 #: The name of a mailbox: it stands in environment variables and in names of secret files.
 MailboxName = Annotated[str, AfterValidator(_mailbox_name)]
-#: An age in seconds after which something is deleted; None, written ``"never"``: it is kept.
-Age = Annotated[Annotated[Seconds, Field(gt=0, le=36500 * 86400)] | None, BeforeValidator(_never)]
-
-
-class InstanceSettings(Options):
-    """This installation."""
-
-    id: Annotated[str, AfterValidator(_instance_id)] = Field(
-        default_factory=lambda: re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:64] or "bouncepoll",
-        description="What the loop header of our forwards carries; two installations must not share it. By default "
-        "this machine's host name, so set it where that changes (containers).",
-    )
-
-
-class DatabaseSettings(Options):
-    """The database."""
-
-    url: Annotated[str, AfterValidator(_database_url)] = Field(
-        "sqlite:///var/bouncepoll.db",
-        description="`sqlite:///PATH` (relative to the working directory; four slashes for an absolute path) or "
-        "`postgresql+psycopg://USER:PASSWORD@HOST/DATABASE`.",
-    )
-
-
-class LogSettings(Options):
-    """Logging, to standard error."""
-
-    level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="The least serious events that are logged; addresses appear at `debug` only."
-    )
-    format: Literal["auto", "json", "console"] = Field(
-        "auto", description="`json` (one object a line), `console` (for people), or `auto`: `console` on a terminal."
-    )
-
-
-class RulesSettings(Options):
-    """Classification rules."""
-
-    extra_file: Path | None = Field(
-        None, description="A TOML file with rules of your own; they are asked before the built-in ones."
-    )
-
-
-class RetentionSettings(Options):
-    """How long things are kept. What keeps a mail from being counted or forwarded twice is never deleted."""
-
-    raw: Age = Field(
-        90 * 86400.0,
-        description="Age after which the octets of stored mails are deleted, or `never`; those in quarantine and those "
-        "that wait to be forwarded stay.",
-    )
-    events: Age = Field(
-        None,
-        description="Age after which events, finished forwards, and senders and subjects of stored mails are deleted, "
-        "or `never`.",
-    )
 
 
 class FilterSettings(Options):
@@ -234,6 +167,7 @@ class Settings(BaseSettings):
     )
     instance: InstanceSettings = Field(default_factory=InstanceSettings)
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)
+    cluster: ClusterSettings = Field(default_factory=ClusterSettings)
     mailboxes: Mapping[str, MailboxSettings] = Field(default_factory=dict)
     providers: dict[MailboxName, Preset] = Field(default_factory=dict, description=Preset.__doc__)
     listener: ListenerOptions = Field(default_factory=ListenerOptions)
@@ -247,6 +181,7 @@ class Settings(BaseSettings):
     trust: TrustSettings = Field(default_factory=TrustSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
     log: LogSettings = Field(default_factory=LogSettings)
+    metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     _exposed: tuple[str, ...] = ()
 
     @classmethod

@@ -14,8 +14,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from bouncepoll.options import Octets, Seconds
-from bouncepoll.settings.models import Age, MailboxSettings, settings_class
+from bouncepoll.settings.models import MailboxSettings, settings_class
 from bouncepoll.settings.outline import fields_of, spot_of
+from bouncepoll.settings.sections import Age
 from bouncepoll.sources import ReadingOptions
 
 _WIDTH = 100

@@ -6,6 +6,7 @@ import ssl
 from pathlib import Path
 
 from bouncepoll.errors import ConfigurationError, SourceUnavailable
+from bouncepoll.probing.dates import clock_advice
 from bouncepoll.probing.old_tls import TOO_OLD, speaks_old_tls
 from bouncepoll.sources import _throttle
 from bouncepoll.sources._options import MailboxOptions
@@ -13,7 +14,6 @@ from bouncepoll.sources._proxy import ProxyFailed
 
 _MAX_SAID_CHARACTERS = 200
 _HOST_NAME_MISMATCH = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL
-_EXPIRED = 10  # X509_V_ERR_CERT_HAS_EXPIRED of OpenSSL
 # So much of a secret in a row is an echo; less stands in any sentence.
 _ECHO_CHARACTERS = 6
 
@@ -173,6 +173,7 @@ def _why_not_trusted(exc: ssl.SSLCertVerificationError) -> str:
     found = f"the server's certificate is not accepted: {exc.verify_message.rstrip('.')}"
     if exc.verify_code in _HOST_NAME_MISMATCH:
         return f"{found}; set host to a name the certificate bears"
-    if exc.verify_code == _EXPIRED:
-        return f"{found}; the server needs a new certificate"
+    advice = clock_advice(exc)
+    if advice is not None:
+        return f"{found}; {advice}"
     return f"{found}; if the server has its own CA, set ca_file to a PEM file with that CA's certificate"

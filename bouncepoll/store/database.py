@@ -6,8 +6,9 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
@@ -15,10 +16,12 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor, Exception
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from bouncepoll.errors import ConfigurationError, StoreUnavailable
+from bouncepoll.errors import ConfigurationError, StoreRefused, StoreUnavailable
 from bouncepoll.store.address import parse
 
 _CONNECT_TIMEOUT_S = 10
+#: No transaction that writes waits for anything but the database: one that is silent for so long is frozen.
+IDLE_TIMEOUT_S = 60.0
 # A server that vanished without a word is noticed within a minute (seconds, but for the last, which is milliseconds).
 _DEAD_PEER = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
 _WAL_RETRY_S = 0.02
@@ -55,7 +58,36 @@ _ADVICE = (
         "the server has no connection left; raise its max_connections, or poll fewer mailboxes at once",
     ),
 )
+# The same for programs (``StoreUnavailable.reason``); the first text found wins.
+_REASONS = (
+    ("locked", "locked"),
+    ("lock timeout", "locked"),
+    ("locknotavailable", "locked"),
+    ("read-only", "read_only"),
+    ("readonly", "read_only"),
+    ("is full", "full"),
+    ("no space left", "full"),
+    ("wrote only", "full"),
+    ("disk i/o error", "full"),
+    ("malformed", "damaged"),
+    ("not a database", "damaged"),
+    ("no such table", "schema"),
+    ("no such column", "schema"),
+    ("relation", "schema"),
+)
 _OTHER_ADVICE = "check that the database runs and can be reached; the next run repeats the work"
+
+
+class Fence(Protocol):
+    """Keeps transactions from being committed by who may not write any more."""
+
+    def look(self, connection: Connection) -> None:
+        """Raise where a transaction that begins need not be begun; takes no lock."""
+        ...
+
+    def hold(self, connection: Connection) -> None:
+        """Raise where a transaction that ends must not be committed; keep it so until that is done."""
+        ...
 
 
 class Database:
@@ -65,8 +97,11 @@ class Database:
     broken constraint is SQLAlchemy's ``IntegrityError`` inside a transaction, and becomes one when it is left with it.
     """
 
-    def __init__(self, url: str, *, busy_timeout_s: float = 30.0) -> None:
+    def __init__(self, url: str, *, busy_timeout_s: float = 30.0, idle_timeout_s: float = IDLE_TIMEOUT_S) -> None:
         """Prepare the engine; no connection is made yet. A lock is waited for ``busy_timeout_s`` seconds.
+
+        PostgreSQL ends a transaction that may write when nothing is heard of it for ``idle_timeout_s`` seconds: a
+        process that was frozen in it must not keep its locks from the others.
 
         Raises:
             ConfigurationError: the URL is no URL, of another kind of database, or its driver is not installed.
@@ -76,8 +111,17 @@ class Database:
         self.label = address.label
         self._secrets = address.secrets
         timeout_s = busy_timeout_s if address.timeout_s is None else address.timeout_s
+        self._idle_timeout_s = idle_timeout_s
+        self.fence: Fence | None = None
         self.engine = (_postgresql if self.file is None else _sqlite)(address.url, timeout_s)
         event.listen(self.engine, "handle_error", self._translate)
+        self._identity: tuple[int, int] | None = None
+
+    def fenced(self, fence: Fence) -> "Database":
+        """Return the same database, whose writing transactions are begun and committed only if ``fence`` allows it."""
+        other = copy(self)
+        other.fence = fence
+        return other
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
@@ -86,7 +130,10 @@ class Database:
         On SQLite it takes the write lock at once: one that first reads and then writes could fail at any time
         (SQLITE_BUSY_SNAPSHOT), however long it waits.
         """
-        with self._begun("BEGIN IMMEDIATE") as connection:
+        with self._begun("BEGIN IMMEDIATE", self._idle_timeout_s) as connection:
+            if self.fence is not None:
+                self.fence.look(connection)
+                connection.execution_options(fence=self.fence)
             yield connection
 
     @contextmanager
@@ -94,12 +141,12 @@ class Database:
         """Start a transaction and commit it at the end."""
         with self.connect() as connection:
             yield connection
-            connection.commit()
+            commit(connection)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Start a transaction that only reads, and waits for no lock."""
-        with self._begun("BEGIN") as connection:
+        with self._begun("BEGIN", None) as connection:
             yield connection
 
     def close(self) -> None:
@@ -107,7 +154,8 @@ class Database:
         self.engine.dispose()
 
     @contextmanager
-    def _begun(self, sqlite_begin: str) -> Iterator[Connection]:
+    def _begun(self, sqlite_begin: str, idle_timeout_s: float | None) -> Iterator[Connection]:
+        self._check_file()
         try:
             opened = self.engine.connect()
         except PoolTimeout as exc:
@@ -116,14 +164,42 @@ class Database:
             ) from exc
         try:
             with opened as connection:
-                connection.execution_options(sqlite_begin=sqlite_begin).begin()
+                connection.execution_options(sqlite_begin=sqlite_begin, idle_timeout_s=idle_timeout_s).begin()
                 yield connection
+            # What was written to a file that nobody finds again is not stored, whatever SQLite says.
+            self._check_file()
         except (IntegrityError, OverflowError) as exc:
             # A filter that vanished with a restored backup, a number of more than 64 bits: nothing of it is stored.
             said = self._said(exc.orig if isinstance(exc, IntegrityError) else exc)
+            raise StoreRefused(f"{self.label}: {said}; nothing was stored, and the next run repeats the work") from exc
+
+    def _check_file(self) -> None:
+        """Make sure that the file is still the one that was opened first; SQLite itself does not notice.
+
+        Raises:
+            StoreUnavailable: it was deleted, moved away or replaced.
+        """
+        if self.file is None:
+            return
+        try:
+            found = self.file.stat()
+        except OSError as exc:
+            if self._identity is None:
+                return  # It is not made yet, or opening it says why it cannot be.
             raise StoreUnavailable(
-                f"{self.label}: {said}; nothing was stored, and the next run repeats the work"
+                f"{self.label}: the file in use is gone: {exc.strerror}; put it back, or restart bouncepoll to begin "
+                "with a new one",
+                reason="replaced",
             ) from exc
+        identity = (found.st_dev, found.st_ino)
+        if self._identity is None:
+            self._identity = identity
+        elif identity != self._identity:
+            raise StoreUnavailable(
+                f"{self.label}: the file was replaced while it was in use; put the old one back, or restart bouncepoll "
+                "to go on with the new one",
+                reason="replaced",
+            )
 
     def _translate(self, context: ExceptionContext) -> BaseException | None:
         failure = context.sqlalchemy_exception
@@ -136,7 +212,8 @@ class Database:
             return ConfigurationError(f"database.url: {said}; PostgreSQL's manual lists the 'Parameter Key Words'")
         lowered = f"{said} {type(failure.orig).__name__}".lower()
         advice = next((advice for sign, advice in _ADVICE if sign in lowered), _OTHER_ADVICE)
-        return StoreUnavailable(f"{self.label}: {said}; {advice}")
+        reason = next((reason for sign, reason in _REASONS if sign in lowered), "unreachable")
+        return StoreUnavailable(f"{self.label}: {said}; {advice}", reason=reason)
 
     def _said(self, error: BaseException | None) -> str:
         """Return the first line of what the driver said: it holds no values, and no secret."""
@@ -144,6 +221,14 @@ class Database:
         for secret in self._secrets:
             said = said.replace(secret, "***")
         return said
+
+
+def commit(connection: Connection) -> None:
+    """End a transaction of ``Database.connect`` and make it durable, where its fence allows that."""
+    fence: Fence | None = connection.get_execution_options().get("fence")
+    if fence is not None:
+        fence.hold(connection)
+    connection.commit()
 
 
 def insert_into(connection: Connection, table: Table) -> "postgresql.Insert | sqlite.Insert":
@@ -234,6 +319,8 @@ def _postgresql(url: URL, busy_timeout_s: float) -> Engine:
         "application_name": "bouncepoll",
         "client_encoding": "utf8",
         "connect_timeout": _CONNECT_TIMEOUT_S,
+        # Through a pooler in transaction mode (PgBouncer), the next transaction may meet another session.
+        "prepare_threshold": None,
         **_DEAD_PEER,
     }
     try:
@@ -256,12 +343,22 @@ def _postgresql(url: URL, busy_timeout_s: float) -> Engine:
     def set_up(connection: DBAPIConnection, _record: Any) -> None:
         cursor = connection.cursor()
         try:
-            cursor.execute(f"SET lock_timeout = {max(1, int(busy_timeout_s * 1000))}")
-            # In another zone the driver cannot read a time at the calendar's edge.
+            # In another zone the driver cannot read a time at the calendar's edge. Of all that may be set for a session
+            # this is what PgBouncer keeps with its client.
             cursor.execute("SET TIME ZONE 'UTC'")
             connection.commit()
         finally:
             cursor.close()
 
+    def begin(connection: Connection) -> None:
+        # For the transaction, not for the session: a pooler hands that out to others.
+        limits_s = {"lock_timeout": busy_timeout_s}
+        idle_timeout_s = connection.get_execution_options().get("idle_timeout_s")
+        if idle_timeout_s is not None:
+            limits_s["idle_in_transaction_session_timeout"] = idle_timeout_s
+        calls = (f"set_config('{name}', '{max(1, int(limit_s * 1000))}', true)" for name, limit_s in limits_s.items())
+        connection.exec_driver_sql(f"SELECT {', '.join(calls)}")
+
     event.listen(engine, "connect", set_up)
+    event.listen(engine, "begin", begin)
     return engine

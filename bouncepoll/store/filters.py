@@ -14,7 +14,7 @@ from bouncepoll.model.trust import TokenUse
 from bouncepoll.model.verdict import Kind
 from bouncepoll.ports import Clock
 from bouncepoll.store.columns import clean
-from bouncepoll.store.database import Database
+from bouncepoll.store.database import Database, commit
 from bouncepoll.store.tables import filters
 
 AddressForId = Callable[[int], str]
@@ -95,7 +95,7 @@ class SqlFilters:
                         saved.append(save_one(connection, bounce_filter, address_for_id))
                 except IntegrityError as exc:
                     raise UsageError(_conflict(connection, bounce_filter)) from exc
-            connection.commit()
+            commit(connection)
         return saved
 
     def _add(self, connection: Connection, wanted: BounceFilter, address_for_id: AddressForId | None) -> BounceFilter:

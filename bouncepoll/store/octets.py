@@ -7,7 +7,7 @@ from datetime import datetime
 import zstandard
 from sqlalchemy import Connection, select
 
-from bouncepoll.errors import StoreUnavailable
+from bouncepoll.errors import StoreRefused
 from bouncepoll.store.bulk import BulkInsert, Insert
 from bouncepoll.store.columns import chunks
 from bouncepoll.store.tables import blobs
@@ -46,7 +46,7 @@ def load(connection: Connection, digest: str) -> bytes | None:
     """Return a raw mail; None when it is gone.
 
     Raises:
-        StoreUnavailable: what is stored does not fit its digest.
+        StoreRefused: what is stored does not fit its digest.
     """
     query = select(blobs.c.octets, blobs.c.size_octets).where(blobs.c.digest == digest)
     row = connection.execute(query).one_or_none()
@@ -54,7 +54,7 @@ def load(connection: Connection, digest: str) -> bytes | None:
         return None
     octets = _unpacked(digest, row.octets, row.size_octets)
     if octets is None:
-        raise StoreUnavailable(f"the raw mail {digest} is damaged; restore it from a backup")
+        raise StoreRefused(f"the raw mail {digest} is damaged; restore it from a backup")
     return octets
 
 

@@ -16,7 +16,7 @@ from bouncepoll.ports import Clock
 from bouncepoll.store import filters, octets
 from bouncepoll.store.columns import chunks, fit, storable_id
 from bouncepoll.store.database import Database
-from bouncepoll.store.tables import blobs, forwards, messages, outbox
+from bouncepoll.store.tables import DEAD, blobs, forwards, messages, outbox
 
 # A mail for one filter may have several recipients; this many rows are looked at to find one item.
 _ROWS_AN_ITEM = 8
@@ -80,6 +80,12 @@ class SqlOutbox:
                     outcome |= {"state": OutboxState.DEAD, "finished_at": now}
                 connection.execute(update(outbox).where(_still_ours(number, item, reply.code)).values(outcome))
 
+    def bring_forward(self, now: datetime, longest: timedelta) -> None:
+        """Make due what is to wait longer than anything ever is: a clock that was ahead wrote that."""
+        unbelievable = (outbox.c.state == OutboxState.QUEUED) & (outbox.c.next_attempt_at > now + longest)
+        with self._database.writing() as connection:
+            connection.execute(update(outbox).where(unbelievable).values(next_attempt_at=now))
+
     def release(self) -> None:
         """End all leases: for a process that knows to be the only one, after others died with forwards in hand."""
         leased = (outbox.c.state == OutboxState.QUEUED) & outbox.c.lease_until.is_not(None)
@@ -90,7 +96,7 @@ class SqlOutbox:
         """Return up to ``limit`` rows, newest first; of every state when ``state`` is None."""
         query = select(outbox).order_by(outbox.c.id.desc()).limit(limit)
         if state is not None:
-            query = query.where(outbox.c.state == state)
+            query = query.where(DEAD if state is OutboxState.DEAD else outbox.c.state == state)
         with self._database.reading() as connection:
             return [_record_of(row) for row in connection.execute(query)]
 
@@ -110,8 +116,7 @@ class SqlOutbox:
         anew = {"state": OutboxState.QUEUED, "next_attempt_at": now, "created_at": now, "finished_at": None}
         with self._database.writing() as connection:
             if ids is None:
-                dead = outbox.c.state == OutboxState.DEAD
-                return connection.execute(update(outbox).where(dead).values(anew | {"attempts": 0})).rowcount
+                return connection.execute(update(outbox).where(DEAD).values(anew | {"attempts": 0})).rowcount
             changes = (
                 update(outbox).where(_pending(chunk)).values(anew | {"attempts": 0})
                 for chunk in chunks(sorted({storable_id(number) for number in ids}))

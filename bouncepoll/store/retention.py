@@ -14,10 +14,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Table, and_, delete, select, update
 
-from bouncepoll.model.delivery import OutboxState
 from bouncepoll.model.records import RetentionCounts
 from bouncepoll.store.database import Database
-from bouncepoll.store.tables import UNSTRIPPED, blobs, events, messages, outbox, past_events, quarantine, routes
+from bouncepoll.store.tables import SENT, UNSTRIPPED, blobs, events, messages, outbox, past_events, quarantine, routes
 
 _NOTHING_LEFT: dict[str, Any] = {
     "from_address": "",
@@ -54,7 +53,7 @@ def retain(
     said_before, raw_before = _before(now, event_days), _before(now, raw_days)
     if said_before is not None:
         old_events = events.c.recorded_at < said_before
-        finished = and_(outbox.c.state == OutboxState.SENT, outbox.c.finished_at < said_before)
+        finished = and_(SENT, outbox.c.finished_at < said_before)
         old_history = past_events.c.recorded_at < said_before
         event_count = in_batches(lambda: _delete(database, events, old_events, batch))
         event_count += in_batches(lambda: _delete(database, past_events, old_history, batch))

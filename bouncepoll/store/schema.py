@@ -19,7 +19,7 @@ from bouncepoll.store.database import Database, file_exists, prepare_file
 log = structlog.get_logger()
 
 #: The version this program needs: the last file of ``migrations/versions``.
-HEAD = "0005"
+HEAD = "0007"
 VERSION_TABLE = "schema_version"
 #: The first version whose program looks at ``readable_from``; those before it know only what they need themselves.
 FIRST_READABLE = "0003"

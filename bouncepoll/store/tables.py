@@ -48,6 +48,8 @@ metadata = MetaData(
 UNSETTLED = text("NOT settled AND state = 'stored'")
 AWAITING_RETRY = text("state = 'retry'")
 UNSTRIPPED = text("NOT stripped")
+SENT = text("state = 'sent'")
+DEAD = text("state = 'dead'")
 
 blobs = Table(
     "blobs",
@@ -232,6 +234,9 @@ outbox = Table(
     UniqueConstraint("message_id", "filter_id", "forward_path"),
     CheckConstraint("state = 'sent' OR blob_digest IS NOT NULL", name="blob"),
     Index(None, "state", "next_attempt_at"),
+    # Nearly all forwards are sent ones: what retention, and who looks for dead letters, must not walk through.
+    Index("ix_outbox_sent", "finished_at", sqlite_where=SENT, postgresql_where=SENT),
+    Index("ix_outbox_dead", "id", sqlite_where=DEAD, postgresql_where=DEAD),
     sqlite_autoincrement=True,
 )
 
@@ -313,4 +318,35 @@ credentials = Table(
     Column("retry_at", UtcDateTime),
     Column("failure", String(2000)),
     Column("failure_permanent", Boolean, nullable=False),
+)
+
+# Times the program remembers between its runs, by name.
+marks = Table(
+    "marks",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+)
+
+# Several machines (PostgreSQL): the processes that live, and who polls which mailbox. All times are the database's.
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("id", String(128), primary_key=True),
+    Column("name", String(255), nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("sources", JSON, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
+    Column("alive_until", UtcDateTime, nullable=False),
+)
+
+# ``epoch`` only ever grows, and a row is never deleted: what a former owner writes late is told by it.
+leases = Table(
+    "leases",
+    metadata,
+    Column("source", ExactText, primary_key=True),
+    Column("owner", String(128)),
+    Column("epoch", BigInteger, nullable=False),
+    Column("lease_until", UtcDateTime),
 )

@@ -10,7 +10,7 @@ from bouncepoll.model.mailbox import Cursor, Scan
 from bouncepoll.model.message import MessageRef
 from bouncepoll.ports import Entry, Recorded
 from bouncepoll.store import filters, places, quarantine, recording
-from bouncepoll.store.database import insert_into
+from bouncepoll.store.database import commit, insert_into
 from bouncepoll.store.tables import cursors
 
 
@@ -77,6 +77,6 @@ class SqlUnitOfWork:
 
     def commit(self) -> None:
         """Make it durable; nothing more can be done with this unit of work."""
-        self._connection.commit()
+        commit(self._connection)
         # A closed connection refuses to start another transaction, which nobody would commit.
         self._connection.close()

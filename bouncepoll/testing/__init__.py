@@ -7,6 +7,7 @@ from bouncepoll.testing.archive import ArchivedMail, FakeArchive
 from bouncepoll.testing.backend import FakeBackend
 from bouncepoll.testing.clock import FakeClock
 from bouncepoll.testing.credentials import FakeCredentialStore
+from bouncepoll.testing.leases import FakeLeases
 from bouncepoll.testing.source import FakeSource
 from bouncepoll.testing.store import FakeOutbox, FakeStore
 from bouncepoll.testing.tokens import FakeTokens
@@ -17,6 +18,7 @@ __all__ = [
     "FakeBackend",
     "FakeClock",
     "FakeCredentialStore",
+    "FakeLeases",
     "FakeOutbox",
     "FakeSource",
     "FakeStore",

@@ -30,7 +30,7 @@ class FakeWatcher:
         self._seen = self._folder.next_uid
         return self._tells
 
-    def wait(self, should_stop: Callable[[], bool]) -> bool:
+    def wait(self, should_stop: Callable[[], bool], wake: int | None = None) -> bool:
         """Wait for a mail that was not there before."""
         while not should_stop():
             self.fail("wait")

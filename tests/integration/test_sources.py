@@ -115,14 +115,24 @@ def server_context(certificate: trustme.LeafCert) -> ssl.SSLContext:
 
 @pytest.mark.parametrize("security", ["tls", "starttls"])
 @pytest.mark.parametrize("protocol", ["imap", "pop3"])
-def test_an_expired_certificate_is_not_accepted(
-    protocol: str, security: str, authority: trustme.CA, ca_file: Path
+@pytest.mark.parametrize("out_of_date", ["expired", "not yet valid"])
+def test_a_certificate_out_of_its_dates_is_not_accepted(
+    protocol: str, security: str, out_of_date: str, authority: trustme.CA, ca_file: Path
 ) -> None:
-    expired = authority.issue_cert("localhost", not_after=datetime.now(UTC) - timedelta(days=1))
+    day, now = timedelta(days=1), datetime.now(UTC)
+    cases: dict[str, tuple[dict[str, Any], str]] = {
+        "expired": (
+            {"not_after": now - day},
+            r"certificate has expired; the server needs a new certificate, or .*ahead",
+        ),
+        "not yet valid": ({"not_before": now + day}, r"certificate is not yet valid; this machine's clock is .*behind"),
+    }
+    dates, said = cases[out_of_date]
+    refused = authority.issue_cert("localhost", **dates)
     session = scripts.imap(capabilities=b"IMAP4rev1 STARTTLS") if protocol == "imap" else scripts.pop3()
-    with scripted(session, tls=server_context(expired), implicit=security == "tls") as server:
+    with scripted(session, tls=server_context(refused), implicit=security == "tls") as server:
         source = source_of(protocol, server.port, ca_file, security=security)
-        with pytest.raises(SourceUnavailable, match=r"certificate has expired; the server needs a new certificate"):
+        with pytest.raises(SourceUnavailable, match=said):
             source.open()
     assert not any(b"hush" in command for command in server.commands[0])
 

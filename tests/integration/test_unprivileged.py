@@ -163,7 +163,7 @@ def test_it_takes_mails_at_sockets_of_systemd_without_any_right(home: Home, mana
     try:
         # The first connection starts it; what was sent to the sockets before it was ready waited.
         wait_until(path.exists, "the sockets")
-        with smtplib.SMTP("127.0.0.1", port, timeout=30) as client:
+        with smtplib.SMTP("127.0.0.1", port, timeout=90) as client:
             client.sendmail("ann@example.com", ["spring@example.org"], REPLY.format(mark="smtp"))
         with smtplib.LMTP(str(path)) as local:
             local.sendmail("ann@example.com", ["spring@example.org"], REPLY.format(mark="lmtp"))

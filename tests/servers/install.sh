@@ -13,6 +13,8 @@ if [ "${1:-}" = bench ]; then
   perl -MSisimai -e 1 >/dev/null 2>&1 || missing="$missing libsisimai-perl"
 fi
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
+ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || missing="$missing faketime"
+have pgbouncer || missing="$missing pgbouncer"
 [ -n "$missing" ] || exit 0
 
 root=

@@ -41,6 +41,7 @@ class PostgreSQL:
     """A running PostgreSQL; each test takes a database of its own."""
 
     host = "127.0.0.1"
+    user = _SUPERUSER
 
     def __init__(self, base: Path) -> None:
         self.port = free_port()
@@ -92,9 +93,29 @@ class PostgreSQL:
         database = url.rpartition("/")[2]
         self.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'")
 
+    def new_folder(self, name: str) -> Path:
+        """Make a folder the server may write to, below its own."""
+        folder = self._base / name
+        folder.mkdir()
+        self.own(folder)
+        return folder
+
+    def own(self, folder: Path) -> None:
+        """Hand a folder to the server's user."""
+        if self._account is not None:
+            os.chown(folder, self._account.pw_uid, self._account.pw_gid)
+
     def restart(self) -> None:
         """End it with all its sessions, and start it again on the same port; what was committed stays."""
+        self.stop()
+        self.start()
+
+    def stop(self) -> None:
+        """End it with all its sessions."""
         self._stop()
+
+    def start(self) -> None:
+        """Start it again on the same port."""
         self._start(program("postgres", "postgresql"))
 
     def _login(self, database: str) -> dict[str, Any]:

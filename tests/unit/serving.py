@@ -8,9 +8,12 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 from bouncepoll.bootstrap import Application, PollOutcome, system_clock
+from bouncepoll.bootstrap._pausing import Pausing
 from bouncepoll.deliver.drain import DrainReport
 from bouncepoll.errors import SourceUnavailable
+from bouncepoll.model.cluster import Lease
 from bouncepoll.pipeline import PollReport
+from bouncepoll.ports import Clock
 from bouncepoll.scheduler import Service
 
 OFTEN_S = 0.02
@@ -22,22 +25,31 @@ class FakeApplication:
     """What the service asks of an ``Application``; ``polls`` says what a poll of a mailbox does."""
 
     def __init__(self, every_s: float = NEVER_S) -> None:
-        self.clock = system_clock
+        self.clock: Clock = system_clock
         self.every_s = every_s
         self.drain_interval_s = NEVER_S
         self.polls: dict[str, Callable[[ShouldStop], PollOutcome]] = {}
         self.due: dict[str, datetime] = {}
+        self.asked_for_all: list[bool] = []
         self.calls: Counter[str] = Counter()
+        self.leases: list[Lease | None] = []
         self.drains: Callable[[], None] = lambda: None
+        self.writable: Callable[[bool], None] = lambda _failed_before: None
+        self.pausing = Pausing(self._prove)
+
+    def _prove(self, failed_before: bool) -> None:
+        self.writable(failed_before)
 
     def poll_interval_s(self, _name: str) -> float:
         return self.every_s
 
-    def next_poll_at(self, name: str) -> datetime | None:
-        return self.due.get(name)
+    def next_polls(self, *, all_of_them: bool = False) -> dict[str, datetime]:
+        self.asked_for_all.append(all_of_them)
+        return self.due
 
-    def poll(self, name: str, *, should_stop: ShouldStop) -> PollOutcome:
+    def poll(self, name: str, *, should_stop: ShouldStop, lease: Lease | None = None) -> PollOutcome:
         self.calls[name] += 1
+        self.leases.append(lease)
         work = self.polls.get(name)
         return good(name) if work is None else work(should_stop)
 

@@ -46,7 +46,8 @@ def test_every_promise_names_tests_that_are_there() -> None:
     text = (tests.parent / "docs" / "reliability.md").read_text(encoding="utf-8")
     promises = [line.split("|")[3] for line in text.splitlines() if line.startswith("| ")][1:]
     named = [
-        re.findall(r"`(?:tests/)?((?:unit|integration|contracts|corpus|migrations)[\w/.]*)`", cell) for cell in promises
+        re.findall(r"`(?:tests/)?((?:unit|integration|contracts|corpus|fuzz|migrations)[\w/.]*)`", cell)
+        for cell in promises
     ]
     assert all(named)
     assert not [name for names in named for name in names if not (tests / name).exists()]

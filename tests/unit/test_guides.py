@@ -12,7 +12,7 @@ from bouncepoll.settings import load
 
 GUIDES = sorted((Path(__file__).resolve().parents[2] / "docs" / "guides").glob("*.md"))
 #: How to run an installation: these are about no provider.
-OPERATIONS = {"backup", "security", "upgrade"}
+OPERATIONS = {"backup", "security", "several-machines", "upgrade"}
 PROVIDERS = [guide for guide in GUIDES if guide.stem not in OPERATIONS]
 CONFIGURATIONS = [
     pytest.param(text, id=f"{guide.stem}-{number}")

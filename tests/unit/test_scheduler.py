@@ -5,16 +5,18 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable
-from datetime import timedelta
-from typing import cast
+from datetime import datetime, timedelta, tzinfo
+from typing import Any, cast
 
 import pytest
 from structlog.testing import capture_logs
 
 from bouncepoll.bootstrap import Application, PollOutcome, system_clock
+from bouncepoll.bootstrap._clockwatch import SteadyClock
 from bouncepoll.bootstrap._notify import Notifier
+from bouncepoll.errors import StoreUnavailable
 from bouncepoll.pipeline import PollReport
-from bouncepoll.scheduler import Service
+from bouncepoll.scheduler import Service, _Every
 from tests.servers import wait_until
 from tests.unit.serving import OFTEN_S, FakeApplication, ShouldStop, broken, good, next_run, running
 
@@ -295,3 +297,61 @@ def test_the_manager_hears_of_the_beginning_the_end_and_of_life_while_every_thre
 def test_a_manager_that_does_not_watch_gets_no_signs_of_life() -> None:
     with running(FakeApplication(), "news") as service:
         assert next_run(service, "watchdog") is None
+
+
+def test_while_the_database_takes_no_writes_nothing_else_runs() -> None:
+    application = FakeApplication()
+
+    def refuse(_failed_before: bool) -> None:
+        raise StoreUnavailable("the disk is full", reason="full")
+
+    application.writable = refuse
+    service = Service(cast("Application", application), ["news"])
+    for job in ("_drain", "_retain"):
+        application.pausing.run(getattr(service, job))
+    assert application.calls == Counter()
+
+
+class SetClock:
+    """A clock that goes on as the system's does, and is set."""
+
+    def __init__(self) -> None:
+        self.set_by = timedelta(0)
+
+    def __call__(self) -> datetime:
+        return system_clock() + self.set_by
+
+
+@pytest.mark.parametrize("jump", [timedelta(hours=-1), timedelta(days=1), timedelta(days=365 * 30)])
+def test_a_clock_that_is_set_changes_nothing_of_what_is_due(jump: timedelta, monkeypatch: pytest.MonkeyPatch) -> None:
+    application = FakeApplication(every_s=600)
+    application.clock = clock = SetClock()
+
+    class SetTime(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Any:
+            return clock().astimezone(tz)
+
+    monkeypatch.setattr("apscheduler.schedulers.base.datetime", SetTime)
+    application.polls["broken"] = lambda _stop: broken("broken", clock() + timedelta(minutes=30))
+    with running(application, "broken", "news") as service:
+        wait_until(lambda: application.calls >= Counter(news=1, broken=1, outbox=1), "the first runs")
+        wait_until(lambda: service.service._busy.count == 0, "their end")
+        before = {job: next_run(service, job) for job in ("poll:news", "poll:broken", "outbox", "retention")}
+        clock.set_by = jump
+
+        def told(job: str) -> bool:
+            return bool(abs(next_run(service, job) - before[job] - jump) < timedelta(seconds=1))
+
+        wait_until(lambda: all(map(told, before)), "all jobs to be told")
+        # The scheduler asked before the clock was looked at: a mailbox that was just polled is not polled again.
+        service.service._poll("news")
+        service.service._poll("broken")
+        assert application.calls == Counter(news=1, broken=1, outbox=1)
+
+
+def test_a_clock_set_ahead_by_years_is_one_missed_run_and_no_more() -> None:
+    now = system_clock()
+    every = _Every(1.0, now, SteadyClock(system_clock))
+    found = every.get_next_fire_time(now - timedelta(days=365 * 50), now)
+    assert timedelta(seconds=0.9) <= found - now <= timedelta(seconds=1.1)

@@ -9,7 +9,8 @@ from typing import cast
 import pytest
 
 from bouncepoll.bootstrap import Application, PollOutcome, system_clock
-from bouncepoll.scheduler import Service, _Polls
+from bouncepoll.bootstrap._polls import Polls
+from bouncepoll.scheduler import Service
 from bouncepoll.testing import FakeClock
 from tests.servers import wait_until
 from tests.unit.serving import FakeApplication, Running, ShouldStop, broken, good, next_run
@@ -27,7 +28,7 @@ class Woken:
     def open(self) -> bool:
         return True
 
-    def wait(self, should_stop: ShouldStop) -> bool:
+    def wait(self, should_stop: ShouldStop, wake: int | None = None) -> bool:
         while not should_stop():
             if self._news.acquire(timeout=0.01):
                 return True
@@ -39,7 +40,7 @@ class Woken:
 
 @pytest.fixture
 def _no_bursts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bouncepoll.scheduler._BURST_S", 0.0)
+    monkeypatch.setattr("bouncepoll.bootstrap._polls._BURST_S", 0.0)
 
 
 @contextmanager
@@ -98,7 +99,7 @@ def test_news_do_not_end_a_rest() -> None:
 
 def test_a_burst_of_news_is_one_poll() -> None:
     clock = FakeClock()
-    polls = _Polls(clock)
+    polls = Polls(clock)
     assert polls.woken("news") == clock()
     assert polls.begin("news")
     assert not polls.begin("news")

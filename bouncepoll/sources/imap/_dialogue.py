@@ -166,8 +166,12 @@ class Dialogue:
         """Cancel a conversation."""
         self._write(b"*\r\n")
 
-    def idle(self, should_stop: Callable[[], bool], seconds: float, slice_s: float) -> list[bytes]:
+    def idle(
+        self, should_stop: Callable[[], bool], seconds: float, slice_s: float, wake: int | None = None
+    ) -> list[bytes]:
         """Wait in IDLE (RFC 2177) for anything, or until the time is over; return what was said, unasked, meanwhile.
+
+        ``should_stop`` is asked every ``slice_s`` seconds, and when the file descriptor ``wake`` can be read.
 
         Raises:
             Refused: the server does not let us.
@@ -183,7 +187,7 @@ class Dialogue:
                 if left_s <= 0:
                     break
                 with self._guarded():
-                    comes = self._imap.wire.waiting(min(left_s, slice_s))
+                    comes = self._imap.wire.waiting(min(left_s, slice_s), wake)
                     self._imap.wire.allow(ANSWER_OCTETS)
                 if comes:
                     self._step()

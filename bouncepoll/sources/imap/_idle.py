@@ -12,7 +12,10 @@ from bouncepoll.sources.imap._connection import Connection
 
 #: Servers may end a session after 30 minutes of silence (RFC 9051 section 5.4), and routers forget it sooner.
 LONGEST_IDLE_S = 25 * 60.0
+#: How often ``should_stop`` is asked where nothing wakes us, and where something does: hundreds of threads that look
+#: twice a second keep a machine busy with nothing.
 _SLICE_S = 0.5
+_WOKEN_SLICE_S = 5.0
 _CLOSING_S = 0.5
 _EXISTS = re.compile(rb"\* (\d{1,10}) EXISTS", re.IGNORECASE)
 _EXPUNGE = re.compile(rb"\* \d{1,10} EXPUNGE", re.IGNORECASE)
@@ -48,14 +51,15 @@ class IdleWatcher:
                 self._exists = connection.select(self._folder, writable=False).exists
         return True
 
-    def wait(self, should_stop: Callable[[], bool]) -> bool:
+    def wait(self, should_stop: Callable[[], bool], wake: int | None = None) -> bool:
         """Wait for a new mail; the IDLE is renewed again and again, which finds connections that are dead."""
         if self._connection is None:
             raise SourceUnavailable(f"{self._name}: the session is not open")
+        slice_s = _SLICE_S if wake is None else _WOKEN_SLICE_S
         renew_s = min(self._options.idle, LONGEST_IDLE_S)
         with self._guard():
             while not should_stop():
-                lines = self._connection.dialogue.idle(should_stop, renew_s, _SLICE_S)
+                lines = self._connection.dialogue.idle(should_stop, renew_s, slice_s, wake)
                 # Not "any" of a generator: each line counts.
                 if sum([self._is_news(line) for line in lines]):
                     return True

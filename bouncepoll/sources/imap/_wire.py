@@ -100,15 +100,18 @@ class Wire:
         self._spend(octets)
         self._at += octets
 
-    def waiting(self, timeout_s: float) -> bool:
-        """Whether there is something to read, or comes within the time."""
+    def waiting(self, timeout_s: float, wake: int | None = None) -> bool:
+        """Whether there is something to read, or comes within the time and before ``wake`` can be read."""
         if self._at < len(self._buffer):
             return True
         if isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
             return True
         poll = select.poll()
         poll.register(self.socket, select.POLLIN)
-        return bool(poll.poll(timeout_s * 1000))
+        if wake is not None:
+            poll.register(wake, select.POLLIN)
+        ours = self.socket.fileno()
+        return any(ready == ours for ready, _what in poll.poll(timeout_s * 1000))
 
     def _more(self, otherwise: str = "the server closed the connection") -> bytes:
         chunk = self._receive(self._read_octets)

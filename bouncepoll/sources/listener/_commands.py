@@ -9,11 +9,12 @@ MAX_PATH = 320
 # them is looked at by whoever knows the addresses; here it only must not break out of a header field or a log line.
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _ARGUMENT = re.compile(
-    rf'(?P<keyword>FROM|TO):[ ]*(?:<(?P<path>(?:{_QUOTED}|[^"<> ])*)>|(?P<bare>[^"<> ]+))(?:[ ]+(?P<parameters>.*))?',
+    rf'(?P<keyword>FROM|TO):[ ]*+(?:<(?P<path>(?:{_QUOTED}|[^"<> ])*)>|(?P<bare>[^"<> ]++))'
+    r"(?:[ ]++(?P<parameters>.*))?",
     re.IGNORECASE,
 )
 # RFC 5321 appendix C: a source route is accepted and ignored; the mailbox is what follows the colon.
-_ROUTE = re.compile(r"@[^@,:\"]+(?:,@[^@,:\"]+)*:")
+_ROUTE = re.compile(r"\A@[^@,:\"]++(?:,@[^@,:\"]++)*+:")
 _PARAMETER = re.compile(r"(?P<keyword>[A-Za-z0-9][A-Za-z0-9-]{0,63})(?:=(?P<value>[!-<>-~]{1,500}))?")
 
 _REPLY = re.compile(r"(?P<code>[245]\d\d)(?P<mark>[ -])(?P<status>[245]\.\d{1,3}\.\d{1,3} )?(?P<text>.*)")

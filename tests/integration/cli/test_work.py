@@ -183,7 +183,9 @@ class TestExplain:
         for part in ("message/delivery-status", "Spring", "To: spring@example.org", "550 5.1.1", "dsn"):
             assert part in text
         (record,) = cli.good("explain", "--json", "b.eml").records
-        assert record["routes"] == [{"filter": "Spring", "matched_by": "To: spring@example.org (full)"}]
+        assert record["routes"] == [
+            {"filter": "Spring", "matched_by": "To: spring@example.org (full)", "verified": False}
+        ]
         assert [part["content_type"] for part in record["parts"]] == ["text/plain", "message/delivery-status"]
 
     def test_without_any_database(self, bare: Machine) -> None:

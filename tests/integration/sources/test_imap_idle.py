@@ -1,5 +1,6 @@
 """Waiting for mails with IDLE: what wakes, what does not, and how dead connections are noticed."""
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,6 +13,7 @@ from bouncepoll.ports import Watcher
 from bouncepoll.sources import imap as imap_source
 from bouncepoll.testing import FakeTokens
 from tests.integration.sources.conftest import SECRET, options
+from tests.servers import wait_until
 from tests.servers.dovecot import Dovecot
 from tests.servers.scripted import Conversation, Scripted, Session, imap, scripted
 
@@ -99,6 +101,32 @@ def test_it_stops_within_a_second_whatever_the_server_does(start_watch: StartWat
     stop.set()
     thread.join(1)
     assert waited == [False]
+
+
+def test_who_can_be_woken_asks_for_the_end_when_woken(start_watch: StartWatch) -> None:
+    server, watcher = start_watch(idling())
+    watcher.open()
+    reader, writer = os.pipe()
+    asked: list[bool] = []
+
+    def stopped() -> bool:
+        asked.append(woken.is_set())
+        return asked[-1]
+
+    woken = threading.Event()
+    waited: list[bool] = []
+    thread = threading.Thread(target=lambda: waited.append(watcher.wait(stopped, reader)))
+    thread.start()
+    wait_until(lambda: idles(server) == 1, "the IDLE")
+    woken.set()
+    os.close(writer)
+    thread.join(20)
+    os.close(reader)
+    assert waited == [False]
+    # Before each of its loops, and when it was woken: it did not ask while it slept.
+    assert len(asked) <= 4
+    watcher.close()
+    assert server.commands[0][-1].endswith(b"LOGOUT")
 
 
 def _dead(conversation: Conversation, command: bytes) -> None:

@@ -1,12 +1,14 @@
 """Polls, forwards, retention, and the right to poll."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from bouncepoll.errors import ConfigurationError, SourceUnavailable, StoreUnavailable, UsageError
+from bouncepoll.errors import ConfigurationError, SourceUnavailable, StoreRefused, StoreUnavailable, UsageError
 from bouncepoll.model.delivery import OutboxState
 from bouncepoll.model.filter import BounceFilter, ForwardMode
 from bouncepoll.testing import FakeBackend, FakeClock
@@ -168,16 +170,132 @@ class TestDelivery:
             assert type(application.backend).__module__ == f"bouncepoll.deliver.{name}"
 
 
-def test_retention_deletes_what_is_older(tmp_path: Path) -> None:
-    with FakedApplication(tmp_path, CONFIG, "retention.raw=10d", "retention.events=20d") as application:
+class TestRetention:
+    @pytest.fixture
+    def kept(self, tmp_path: Path) -> Iterator[FakedApplication]:
+        with FakedApplication(tmp_path, CONFIG, "retention.raw=10d", "retention.events=20d") as application:
+            application.sources["news"].mailbox["INBOX"].append(REPLY)
+            application.poll("news")
+            yield application
+
+    def _after(self, application: FakedApplication, *, hours: float) -> tuple[bytes | None, str]:
+        """Let time pass and retention run; return what is left of the mail."""
+        assert isinstance(application.clock, FakeClock)
+        application.clock.advance(timedelta(hours=hours))
+        application.retain()
+        (mail,) = application.store.messages.list()
+        return application.store.messages.octets(mail.id), mail.subject
+
+    def test_it_deletes_what_is_older(self, kept: FakedApplication) -> None:
+        days = {day: self._after(kept, hours=24) for day in range(1, 23)}
+        assert days[9] == (REPLY, "Re: News")
+        assert days[11] == (None, "Re: News")
+        assert days[21] == (None, "")
+
+    def test_a_clock_that_is_years_ahead_deletes_nothing(self, kept: FakedApplication) -> None:
+        year = 365 * 24.0
+        self._after(kept, hours=1)
+        with capture_logs() as logs:
+            assert self._after(kept, hours=30 * year) == (REPLY, "Re: News")
+            # A restart ends no waiting, and neither does a clock that is set again.
+            kept.close()
+            assert self._after(kept, hours=1) == (REPLY, "Re: News")
+            assert self._after(kept, hours=-30 * year) == (REPLY, "Re: News")
+            assert self._after(kept, hours=23) == (REPLY, "Re: News")
+        assert [line["event"] for line in logs].count("clock_doubted") == 2
+        assert {line["event"] for line in logs} == {"clock_doubted", "retention_waits"}
+        with capture_logs() as logs:
+            assert self._after(kept, hours=1) == (REPLY, "Re: News")
+        assert [line["event"] for line in logs] == ["retention_done"]
+
+    def test_a_clock_that_stays_ahead_is_believed_after_a_day(self, kept: FakedApplication) -> None:
+        self._after(kept, hours=1)
+        assert self._after(kept, hours=24 * 30) == (REPLY, "Re: News")
+        for _hour in range(23):
+            assert self._after(kept, hours=1) == (REPLY, "Re: News")
+        assert self._after(kept, hours=1) == (None, "")
+
+
+class TestPausing:
+    """The database takes no writes: no mailbox is touched, and none is blamed."""
+
+    def _no_writes(self, *_arguments: object, **_named: object) -> None:
+        raise StoreUnavailable("mails.db: database or disk is full; free space", reason="full")
+
+    def test_no_mailbox_is_touched_and_none_is_blamed(
+        self, application: FakedApplication, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        steps: list[str] = []
+        application.sources["news"].fail = steps.append
+        application.sources["news"].mailbox["INBOX"].append(REPLY)
+        with monkeypatch.context() as full, capture_logs() as logs:
+            full.setattr(application.store, "prove_writable", self._no_writes)
+            outcomes = [application.poll(name) for name in ("news", "shop", "news")]
+            with pytest.raises(StoreUnavailable, match="disk is full"):
+                application.drain()
+        assert steps == []
+        assert [str(outcome.error) for outcome in outcomes] == ["mails.db: database or disk is full; free space"] * 3
+        assert all(outcome.next_poll_at <= application.clock() + timedelta(seconds=2) for outcome in outcomes)
+        assert [(line["event"], line["reason"]) for line in logs] == [("polls_paused", "full")]
+        assert application.store.mailboxes.all() == []
+
+    def test_a_database_that_fails_in_the_middle_of_a_poll(
+        self, application: FakedApplication, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        application.sources["news"].mailbox["INBOX"].append(REPLY)
+        with monkeypatch.context() as full, capture_logs() as logs:
+            full.setattr(application.store, "begin", self._no_writes)
+            outcome = application.poll("news")
+        assert isinstance(outcome.error, StoreUnavailable)
+        assert [line["event"] for line in logs] == ["polls_paused"]
+        assert application.store.mailboxes.all() == []
+        assert application.pausing.reason == "full"
+
+    def test_what_the_database_refuses_is_the_matter_of_one_mailbox(
+        self, application: FakedApplication, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse() -> None:
+            raise StoreRefused("mails.db: FOREIGN KEY constraint failed; nothing was stored")
+
+        monkeypatch.setattr(application.store, "begin", refuse)
+        assert application.poll("news").error is not None
+        assert not application.pausing.paused
+        (state,) = application.store.mailboxes.all()
+        assert state.failures == 1
+
+    def test_nothing_is_sent_that_could_not_be_noted(
+        self, application: FakedApplication, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        backend = application.__dict__["backend"] = FakeBackend()
+        application.add_filter(wanted())
         application.sources["news"].mailbox["INBOX"].append(REPLY)
         application.poll("news")
+        with monkeypatch.context() as full:
+            full.setattr(application.store.outbox, "claim", self._no_writes)
+            application.pausing.run(application.drain)
+        assert application.pausing.paused
+        application.pausing.run(application.drain)
+        assert backend.sent == []
+
+
+class TestAClockThatWasAhead:
+    """What was noted while the clock was wrong holds nothing up when it is right again."""
+
+    @pytest.mark.parametrize("ahead", [timedelta(days=1), timedelta(days=365 * 30)])
+    def test_forwards_and_polls(self, application: FakedApplication, ahead: timedelta) -> None:
         assert isinstance(application.clock, FakeClock)
-        for days, octets, subject in ((9, REPLY, "Re: News"), (2, None, "Re: News"), (10, None, "")):
-            application.clock.advance(timedelta(days=days))
-            application.retain()
-            (mail,) = application.store.messages.list()
-            assert (application.store.messages.octets(mail.id), mail.subject) == (octets, subject)
+        backend = application.__dict__["backend"] = FakeBackend()
+        application.add_filter(wanted())
+        application.sources["news"].mailbox["INBOX"].append(REPLY)
+        application.clock.advance(ahead)
+        application.poll("news")
+        application.poll("shop")
+        rest = (application.next_poll_at("shop") or application.clock()) - application.clock()
+        assert timedelta(0) < rest < timedelta(hours=1)
+        application.clock.advance(-ahead)
+        assert application.next_poll_at("shop") == application.clock() + rest
+        assert application.drain().sent == 1
+        assert len(backend.sent) == 1
 
 
 class TestExclusive:

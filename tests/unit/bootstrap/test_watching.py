@@ -1,6 +1,7 @@
 """The threads that wait for new mails, over watchers that do as they are told."""
 
 import random
+import select
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -46,10 +47,15 @@ class FakeWatcher:
         self.opened += 1
         return self.opens.pop(0)() if self.opens else True
 
-    def wait(self, should_stop: Callable[[], bool]) -> bool:
+    def wait(self, should_stop: Callable[[], bool], wake: int | None = None) -> bool:
         if self.waits:
             return self.waits.pop(0)()
-        wait_until(should_stop, "the end")
+        assert wake is not None
+        # As the real ones do: asleep until the end, and asking now and then.
+        while not select.select([wake], [], [], 0.01)[0]:
+            if should_stop():
+                return False
+        assert should_stop()
         return False
 
     def close(self) -> None:
@@ -62,7 +68,7 @@ class Run:
     def __init__(self, **watchers: Watcher | None) -> None:
         self.woken: list[str] = []
         self.stop = threading.Event()
-        self.watching = Watching(watchers.get, list(watchers), self.woken.append, self.stop, random.Random(1))
+        self.watching = Watching(watchers.get, list(watchers), self.woken.append, self.stop, rng=random.Random(1))
         self.watching.start()
 
     def end(self) -> bool:
@@ -142,7 +148,7 @@ def test_a_watcher_that_hangs_is_not_waited_for() -> None:
 
 
 def test_waits_grow_and_honour_the_server() -> None:
-    watching = Watching(lambda _name: None, (), lambda _name: None, threading.Event(), random.Random(1))
+    watching = Watching(lambda _name: None, (), lambda _name: None, threading.Event(), rng=random.Random(1))
     _watching._FIRST_DELAY_S, _watching._LONGEST_DELAY_S = 5.0, 600.0  # Set back by the fixture.
     delays = [watching._delay_s(failures, None) for failures in range(1, 12)]
     assert 5 <= delays[0] <= 6
@@ -163,3 +169,51 @@ def test_sources_without_watchers_are_polled_only(tmp_path: Path) -> None:
     text = '[mailboxes.old]\nprotocol = "pop3"\nhost = "pop.example.org"\nusername = "old"\nauth.password = "x"\n'
     with FakedApplication(tmp_path, text) as application:
         assert watcher_of(application, "old") is None
+
+
+def test_while_all_is_held_no_session_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_watching, "_HELD_S", 0.001)
+    watcher, held, stop = FakeWatcher(), threading.Event(), threading.Event()
+    held.set()
+    watching = Watching(lambda _name: watcher, ["news"], lambda _name: None, stop, held.is_set)
+    watching.start()
+    try:
+        assert watcher.opened == 0
+        held.clear()
+        wait_until(lambda: watcher.opened == 1, "the session after the pause")
+        held.set()
+        wait_until(lambda: watcher.closed == 1, "the end of the session")
+        held.clear()
+        wait_until(lambda: watcher.opened == 2, "the next session")
+    finally:
+        stop.set()
+        assert watching.wait(20)
+
+
+def test_one_mailbox_more_is_watched_until_it_is_removed() -> None:
+    added, again = FakeWatcher(), FakeWatcher()
+    watchers: dict[str, list[Watcher | None]] = {"added": [added, again], "polled": [None]}
+    woken: list[str] = []
+    stop = threading.Event()
+    watching = Watching(lambda name: watchers[name].pop(0), (), woken.append, stop)
+    watching.start()
+    descriptors = open_descriptors()
+    watching.add("added")
+    watching.add("added")
+    watching.add("polled")
+    wait_until(lambda: woken == ["added"], "the first session")
+    watching.remove("added")
+    watching.remove("added")
+    watching.remove("polled")
+    wait_until(lambda: added.closed == 1, "its end")
+    wait_until(lambda: open_descriptors() == descriptors, "everything to be closed")
+    watching.add("added")
+    wait_until(lambda: woken == ["added"] * 2, "the second session")
+    stop.set()
+    watching.add("too late")
+    assert watching.wait(20)
+    assert (added.closed, again.closed) == (1, 1)
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))

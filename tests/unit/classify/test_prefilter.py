@@ -3,7 +3,7 @@
 import pytest
 
 from bouncepoll.classify import load_rules
-from bouncepoll.classify.prefilter import necessary
+from bouncepoll.classify.prefilter import necessary, necessary_of_lines
 from bouncepoll.classify.rulebook import PATTERN_FIELDS, compile_pattern
 
 
@@ -20,6 +20,7 @@ from bouncepoll.classify.rulebook import PATTERN_FIELDS, compile_pattern
         (r"(?s)one.{0,20}another", [(r"(?s)one.{0,20}another", False)]),
         (r"[]|.*]+ twelve", [(" twelve", True)]),
         (r"\(full\).{0,20}later", [(r"later", True)]),
+        (r"收件人[^。]{0,20}不存在", [("收件人", True)]),
         (r"(?:not )?(?:enough|some) \pL+ memory", [(" memory", True)]),
     ],
 )
@@ -27,10 +28,26 @@ def test_the_rarest_part_without_a_gap_is_taken(pattern: str, parts: list[tuple[
     assert list(necessary(pattern)) == parts
 
 
+@pytest.mark.parametrize(
+    ("pattern", "parts"),
+    [
+        (r"^[ \t]*(?:one|two)", [(r"^[ \t]*one", False), (r"^[ \t]*two", False)]),
+        (r"^[ \t]*(?:one|.{0,80}MSEXCH:)", [(r"^[ \t]*one", False), ("MSEXCH:", True)]),
+        (r"^(?:a|b) (?:sends|.{0,20}xyz)", [("^(?:a|b) sends", False), ("xyz", True)]),
+        (r"^one$|\btwo", [("^one$", False), (r"\btwo", False)]),
+        (r"^[ \t]*(?:one|two)?", [(r"^[ \t]*(?:one|two)?", False)]),
+    ],
+)
+def test_alternatives_of_lines_stand_by_themselves(pattern: str, parts: list[tuple[str, bool]]) -> None:
+    assert list(necessary_of_lines(pattern)) == parts
+
+
 def test_where_a_pattern_of_ours_matches_one_of_its_parts_does() -> None:
     checked = 0
     for rule in load_rules():
         for field in PATTERN_FIELDS:
+            for pattern in (*getattr(rule, field), *rule.remote):
+                compile_pattern(pattern).check()
             for pattern in getattr(rule, field):
                 parts = [compile_pattern(part) for part, _ in necessary(pattern)]
                 for example in rule.examples:

@@ -45,6 +45,8 @@ MAIL = b"From: a@example.org\r\nX-Odd: 1\r\nSubject: x\r\n\r\nfirst line\r\nThe 
         (None, None, 1),
         (r"^the machine says", None, 1),
         (r"^machine", None, 0),
+        (r"^(?:first words|.{0,10}machine says)", None, 1),
+        (r"^(?:first words|.{0,3}machine says)", None, 0),
         (None, frozenset({"x-odd"}), 1),
         (None, frozenset({"x-even"}), 0),
         (r"^machine", frozenset({"x-odd"}), 1),
@@ -87,12 +89,18 @@ def test_addresses_are_masked(line: str, expected: str) -> None:
     assert _masked(line) == expected
 
 
-def test_masking_is_linear() -> None:
-    start = time.perf_counter()
-    _masked("@" * 16_384)
-    _masked("a" * 16_384 + "@")
-    _masked("a@" * 8_192)
-    assert time.perf_counter() - start < 1
+@pytest.mark.parametrize("pumped", ["@", "a@", "a"])
+def test_masking_is_linear(pumped: str) -> None:
+    def cost_s(length: int) -> float:
+        line, costs = f"{pumped * length}@", []
+        for _ in range(5):
+            start = time.process_time()
+            _masked(line)
+            costs.append(time.process_time() - start)
+        return min(costs)
+
+    # Four times the length would take sixteen times as long.
+    assert cost_s(32_768) < 10 * cost_s(8_192) + 0.001
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -151,3 +152,13 @@ def test_nothing_is_claimed_that_is_not_begun() -> None:
 def test_stop_ends_between_two_mails() -> None:
     backend = FakeBackend()
     assert run(Box(item(1), item(2), item(3)), backend, stop=lambda: bool(backend.sent)).sent == 1
+
+
+def test_what_was_claimed_before_a_long_sleep_is_left_to_whoever_has_it_now() -> None:
+    """A node that is frozen between claim and hand-over, longer than its lease."""
+    leased = [replace(item(number), lease_until=NOW + timedelta(minutes=30)) for number in (1, 2, 3)]
+    box, backend = Box(*leased), FakeBackend()
+    times = iter([NOW, NOW, NOW, NOW, NOW + timedelta(minutes=30)])
+    assert run(box, backend, clock=lambda: next(times, NOW)).sent == 2
+    assert [outgoing.octets for outgoing in backend.sent] == [leased[0].octets] * 2
+    assert 20 not in box.codes

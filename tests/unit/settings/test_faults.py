@@ -39,7 +39,7 @@ OTHER = MAILBOX.replace("[mailboxes.news]", "[mailboxes.other]")
         ('[delivery]\nretry_max = "1s"', "delivery", "retry_max must not be shorter than retry_first"),
         ('[forward]\nmode = "rewrit"', "forward.mode", "did you mean 'rewrite'? allowed: rewrite, redirect, attach"),
         ("[delvery]", "delvery", "did you mean 'delivery'?"),
-        ("xyzzy = 1", "xyzzy", "there is no such key in the configuration; allowed: analysis, credentials,"),
+        ("xyzzy = 1", "xyzzy", "there is no such key in the configuration; allowed: analysis, cluster, credentials,"),
         ('[instance]\nid = "two words"', "instance.id", "an instance id has 1 to 64 characters"),
         ('[filters]\nmailloop_domain = "@example.org"', "filters.mailloop_domain", "this is no domain"),
         ('[filters]\naddress_template = "reply@example.org"', "filters", "address_template: {id} is missing"),

@@ -1,0 +1,166 @@
+"""Who lost a mailbox stores nothing for it any more, whenever that happened; directly and through PgBouncer."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from bouncepoll.errors import LeaseLost, StoreUnavailable
+from bouncepoll.model.cluster import Lease
+from bouncepoll.model.mailbox import Cursor, Scan
+from bouncepoll.store import SqlStore, open_store
+from bouncepoll.testing import FakeClock
+from tests.contracts.storing import NOW, count, mail, new_url, place
+from tests.servers import wait_until
+from tests.servers.pgbouncer import PgBouncer
+
+pytestmark = [pytest.mark.server, pytest.mark.xdist_group("cluster")]
+
+LEASE = timedelta(minutes=1)
+OVER = timedelta(0)
+
+
+@dataclass
+class Subject:
+    store: SqlStore
+    url: str
+    direct_url: str
+
+    def claim(self, owner: str, lease: timedelta = LEASE) -> Lease:
+        [lease_held] = self.store.leases.claim(owner, ["news"], lease)
+        return lease_held
+
+    def connect(self) -> "psycopg.Connection[tuple[object, ...]]":
+        return psycopg.connect(self.direct_url.replace("+psycopg", ""))
+
+
+@pytest.fixture(params=["direct", "pgbouncer"])
+def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
+    direct_url = url = new_url("postgresql", request, tmp_path)
+    if request.param == "pgbouncer":
+        pooler: PgBouncer = request.getfixturevalue("pgbouncer")
+        url = pooler.url(url)
+    store = open_store(url, clock=FakeClock(NOW))
+    yield Subject(store, url, direct_url)
+    store.close()
+
+
+def test_the_holder_stores(subject: Subject) -> None:
+    store = subject.store.fenced(subject.claim("a"))
+    with store.begin() as uow:
+        uow.record([mail()], NOW)
+        uow.mark_settled([place()])
+        uow.commit()
+    store.mailboxes.note_success("news", NOW, NOW)
+    assert count(store, "places", "settled") == 1
+    assert [state.source for state in store.mailboxes.all()] == ["news"]
+
+
+def test_a_lease_that_ran_out_and_that_nobody_took_is_good(subject: Subject) -> None:
+    store = subject.store.fenced(subject.claim("a", OVER))
+    with store.begin() as uow:
+        uow.record([mail()], NOW)
+        uow.commit()
+    assert count(store, "messages") == 1
+
+
+def test_a_former_holder_begins_nothing(subject: Subject) -> None:
+    store = subject.store.fenced(subject.claim("a", OVER))
+    subject.claim("b")
+    with pytest.raises(LeaseLost, match="another node has this mailbox now"), store.begin():
+        pytest.fail("a transaction was begun")
+    with pytest.raises(LeaseLost):
+        store.mailboxes.note_failure("news", "too late", NOW, NOW)
+    with pytest.raises(LeaseLost):
+        store.quarantine.retry([1])
+    assert store.mailboxes.all() == []
+
+
+@pytest.mark.parametrize("again_by", ["b", "a"])
+def test_what_a_former_holder_began_is_not_stored(subject: Subject, again_by: str) -> None:
+    """The epoch tells, not the name: also when the same node has it again, as another poll."""
+    old = subject.claim("a", OVER)
+    store = subject.store.fenced(old)
+
+    def late() -> None:
+        with store.begin() as uow:
+            uow.record([mail()], NOW)
+            uow.advance(Cursor("news", "INBOX", 7, 1))
+            assert subject.claim(again_by).epoch == old.epoch + 1
+            uow.commit()
+
+    with pytest.raises(LeaseLost, match="nothing was stored"):
+        late()
+    assert (count(store, "messages"), count(store, "places"), count(store, "cursors")) == (0, 0, 0)
+
+
+def test_what_was_released_is_not_stored_for_either(subject: Subject) -> None:
+    lease = subject.claim("a")
+    subject.store.leases.release("a")
+    with pytest.raises(LeaseLost), subject.store.fenced(lease).begin() as uow:
+        uow.commit()
+
+
+def test_nobody_takes_a_mailbox_between_the_look_and_the_commit(subject: Subject) -> None:
+    lease = subject.claim("a", OVER)
+    with subject.connect() as committing:
+        # As the fence does, just before the commit.
+        committing.execute("SELECT epoch FROM leases WHERE source = 'news' FOR KEY SHARE")
+        assert subject.store.leases.claim("b", ["news"], LEASE) == []
+        # Neither waits for the other: a batch that takes long lets nobody miss a renewal.
+        assert [renewed.epoch for renewed in subject.store.leases.renew("a", OVER)] == [lease.epoch]
+        committing.rollback()
+        assert [taken.owner for taken in subject.store.leases.claim("b", ["news"], LEASE)] == ["b"]
+
+
+def test_who_is_frozen_within_a_transaction_keeps_nobody_waiting(subject: Subject) -> None:
+    """The server ends it: what it wrote is undone, its locks are free, and it finds that out when it goes on."""
+    impatient = open_store(subject.url, clock=FakeClock(NOW), idle_timeout_s=1.0)
+    frozen = impatient.fenced(subject.claim("a", OVER))
+
+    def freeze() -> None:
+        with frozen.begin() as uow:
+            uow.record([mail()], NOW)
+            wait_until(lambda: _in_transaction(subject) == 0, "the server to end the transaction")
+            store = subject.store.fenced(subject.claim("b"))
+            with store.begin() as other:
+                assert other.record([mail()], NOW)[0].duplicate is False
+                other.commit()
+            uow.commit()
+
+    with pytest.raises(StoreUnavailable):
+        freeze()
+    impatient.close()
+    assert count(subject.store, "messages") == 1
+
+
+def test_who_only_reads_may_take_its_time(subject: Subject) -> None:
+    with subject.store._database.reading() as connection:
+        setting = connection.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar_one()
+    assert setting == "0"
+
+
+def test_nothing_is_left_with_a_session(subject: Subject) -> None:
+    """In another transaction the pooler may hand out the same session to a program of somebody else."""
+    scan = Scan("news", "INBOX", 7, ("1",))
+    for _ in range(12):
+        # Often enough that the driver would prepare it.
+        with subject.store.begin() as uow:
+            assert uow.known(scan) == frozenset()
+    url = subject.url.replace("+psycopg", "")
+    with psycopg.connect(url, autocommit=True, prepare_threshold=None) as other:
+        for name in ("lock_timeout", "idle_in_transaction_session_timeout"):
+            assert other.execute(f"SHOW {name}").fetchone() == ("0",)
+        assert other.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (0,)
+        assert other.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone() == (0,)
+
+
+def _in_transaction(subject: Subject) -> int:
+    with subject.connect() as connection:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'"
+        row = connection.execute(query).fetchone()
+        assert row is not None
+        return int(str(row[0]))
