@@ -21,6 +21,8 @@ from bouncepoll.resolve.tokens import TokenKeys
 
 log = structlog.get_logger()
 
+# What there is without keys, where no filter insists.
+_NO_TOKENS = Tokens(TokenUse.OFF)
 _HUMAN = (Kind.REPLY, Kind.UNKNOWN)
 
 
@@ -74,6 +76,8 @@ class Weighing:
 
     def tokens(self, filters: Sequence[BounceFilter], readings: Sequence[TokenReading]) -> Tokens:
         """Return the tokens of a mail with what its filters want of them: the strictest one decides."""
+        if self.keys is None and TokenUse.REQUIRED not in (self.rules.use, *[entry.tokens for entry in filters]):
+            return _NO_TOKENS
         wanted = {entry.id: entry.tokens or self.rules.use for entry in filters}
         uses = set(wanted.values()) or {self.rules.use}
         use = next(use for use in (TokenUse.REQUIRED, TokenUse.PREFERRED, TokenUse.OFF) if use in uses)

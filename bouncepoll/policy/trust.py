@@ -64,9 +64,11 @@ def weigh(
     if not findings:
         return ()
     result, from_domain = _said(message, rules)
-    original = _original(message, rules.sender_domains.union(domains))
+    original: tuple[Trust, TrustReason | None] = (Trust.UNCONFIRMED, None)
+    if findings[0].kind in _RETURNING or any(finding.kind in _RETURNING for finding in findings):
+        original = _original(message, {*rules.sender_domains, *domains})
     mail = _Mail(message, len(findings) == 1, result, from_domain, *original)
-    return tuple(_weighed(mail, finding, tokens, rules) for finding in findings)
+    return tuple([_weighed(mail, finding, tokens, rules) for finding in findings])
 
 
 def with_tokens_required(judged: Sequence[Judged]) -> tuple[Judged, ...]:
@@ -89,23 +91,22 @@ class _Mail(NamedTuple):
 
 
 def _weighed(mail: _Mail, finding: Finding, tokens: Tokens, rules: TrustRules) -> Judged:
-    plain = Judged(finding, severity(finding))
     fault: TrustReason | None = None
     if tokens.use is not TokenUse.OFF:
         found = _vouched(mail, finding, tokens)
         if not isinstance(found, TrustReason):
             reading, recipient = found
             named = finding if recipient == finding.recipient else finding._replace(recipient=recipient)
-            return Judged(named, plain.severity, Trust.VERIFIED, None, reading.identity)
+            return Judged(named, severity(finding), Trust.VERIFIED, None, reading.identity)
         fault = found
         misused = fault is TrustReason.OTHER_RECIPIENT and finding.kind in _MOVING
         if misused or tokens.use is TokenUse.REQUIRED:
-            return plain.refused(fault)
+            return Judged(finding, None, Trust.REFUSED, fault)
     trust, reason = _unsigned(mail, finding)
     if reason is TrustReason.UNAUTHENTICATED and rules.on_fail == "distrust":
-        return plain.refused(reason)
+        return Judged(finding, None, Trust.REFUSED, reason)
     told = reason if fault in (None, TrustReason.MISSING) else fault
-    return Judged(finding, plain.severity, trust, told)
+    return Judged(finding, severity(finding), trust, told)
 
 
 def _vouched(mail: _Mail, finding: Finding, tokens: Tokens) -> tuple[TokenReading, str | None] | TrustReason:
@@ -153,7 +154,7 @@ def _unsigned(mail: _Mail, finding: Finding) -> tuple[Trust, TrustReason | None]
     if mail.result is Outcome.PASSED and mail.from_domain and _aligned(recipient_domain, mail.from_domain):
         return Trust.CONFIRMED, None
     # Automatic replies and the like return nothing.
-    return mail.trust, mail.reason if finding.kind in _RETURNING else None
+    return (mail.trust, mail.reason) if finding.kind in _RETURNING else (Trust.UNCONFIRMED, None)
 
 
 def _said(message: Message, rules: TrustRules) -> tuple[Outcome, str | None]:
@@ -174,11 +175,15 @@ def _original(message: Message, domains: Collection[str]) -> tuple[Trust, TrustR
         return Trust.UNCONFIRMED, TrustReason.NO_ORIGINAL
     for name, value in message.returned_headers:
         if name.casefold() in _SENDER_FIELDS:
-            for match in islice(_DOMAIN.finditer(value[:_MAX_CHARS]), _MAX_ADDRESSES):
-                found = match[1].lower()
-                if any(found == domain or found.endswith(f".{domain}") for domain in domains):
-                    return Trust.CONFIRMED, None
+            text = value[:_MAX_CHARS].lower()
+            named = [domain for domain in domains if domain in text]
+            if named and any(_is_in(match[1], named) for match in islice(_DOMAIN.finditer(text), _MAX_ADDRESSES)):
+                return Trust.CONFIRMED, None
     return Trust.UNCONFIRMED, TrustReason.FOREIGN_ORIGINAL
+
+
+def _is_in(found: str, domains: Collection[str]) -> bool:
+    return any(found == domain or found.endswith(f".{domain}") for domain in domains)
 
 
 def _aligned(recipient_domain: str, from_domain: str) -> bool:

@@ -7,7 +7,7 @@ from itertools import islice
 from bouncepoll.model.message import Message
 from bouncepoll.model.trust import TokenReading
 from bouncepoll.resolve.index import FIELDS
-from bouncepoll.resolve.tokens import TokenKeys, tokens_in
+from bouncepoll.resolve.tokens import PREFIX, TokenKeys, tokens_in
 
 #: Of one mail at most so many tokens are looked at: each costs some HMACs.
 MAX_TOKENS = 8
@@ -25,6 +25,8 @@ def read_tokens(message: Message, keys: TokenKeys, headers: Sequence[str], now: 
 
     ``headers`` are further fields of the returned mail that may carry one.
     """
+    if not _may_hold_one(message):
+        return ()
     found: dict[str, TokenReading] = {}
     for where, value in _values(message, headers):
         for text in tokens_in(value[:_MAX_VALUE_CHARS], MAX_TOKENS):
@@ -33,6 +35,14 @@ def read_tokens(message: Message, keys: TokenKeys, headers: Sequence[str], now: 
         if len(found) >= MAX_TOKENS:
             break
     return tuple(islice(found.values(), MAX_TOKENS))
+
+
+def _may_hold_one(message: Message) -> bool:
+    """Whether there is anything that looks like a token: in most mails nothing does, and that is found out quickly."""
+    envelope = message.raw.envelope
+    values = [value for _name, value in message.headers]
+    values += [value for _name, value in message.returned_headers]
+    return PREFIX in "\n".join([*values, *(envelope.forward_paths if envelope is not None else ())]).lower()
 
 
 def _values(message: Message, headers: Sequence[str]) -> Iterator[tuple[str, str]]:
