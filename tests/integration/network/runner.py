@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,8 @@ def main(config: str) -> None:
     """Run until told to end."""
     settings = load(Path(config), env={}, cwd=Path.cwd())
     _logs.configure(settings.log.level, settings.log.format)
+    # A helper of multiprocessing's own: it begins with the first process that reads, and lives as long as this one.
+    resource_tracker.ensure_running()
     _say(**_state())
     runner = Runner(settings)
     for line in sys.stdin:
