@@ -24,7 +24,7 @@ from tests.servers.postgresql import PostgreSQL
 #: Leases of forwards end 30 minutes after a claim.
 LATER_MINUTES = 31
 #: So long a network that is whole again may need until everything is done.
-_ROUNDS = 20
+_RESUMED_S = 120.0
 #: Mails and forwards that may wait before more arrive.
 _BACKLOG = 400
 #: Above ``analysis_octets``, so that what is forwarded is fetched in two steps.
@@ -139,7 +139,12 @@ class Storm:
             )
         try:
             with process:
-                yield Running(process)
+                try:
+                    yield Running(process)
+                except BaseException:
+                    # It would not end by itself, and is waited for.
+                    process.kill()
+                    raise
         finally:
             process.kill()
         assert "Traceback" not in log.read_text(encoding="utf-8")
@@ -152,9 +157,12 @@ class Storm:
         self.quarantined = self.scene.site.count("SELECT count(*) FROM quarantine")
         if self.quarantined:
             self.scene.site.run("quarantine", "retry")
-        for _ in range(_ROUNDS):
-            if running.tell("round", LATER_MINUTES)["well"] and not self.left():
-                break
+        # While the database took no writes everything was held, and it is tried again within a minute.
+        wait_until(
+            lambda: bool(running.tell("round", LATER_MINUTES)["well"]) and not self.left(),
+            "everything to be done",
+            _RESUMED_S,
+        )
         wait_until(self.servers.postfix.queue_empty, "Postfix to deliver everything")
 
     def left(self) -> int:

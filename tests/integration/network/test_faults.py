@@ -22,7 +22,8 @@ LONG = bool(os.environ.get("BOUNCEPOLL_RELIABILITY"))
 MAILS = 3000 if LONG else 120
 _RESTART_EVERY = 150 if LONG else 40
 _SEED = 20261125
-_PATIENCE_S = 240.0 if LONG else 15.0
+# After the database was cut off, everything rests for up to a minute.
+_PATIENCE_S = 240.0 if LONG else 90.0
 #: A process that has done as much as this once needs no more memory for the rest.
 _GROWTH_OCTETS = 12 * 1024**2
 #: Standard streams, the pool, two mailboxes, the next hop; SQLite has three files a connection.
