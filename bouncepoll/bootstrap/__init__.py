@@ -162,21 +162,19 @@ class Application:
         return self.mailbox(name).poll
 
     def next_poll_at(self, name: str) -> datetime | None:
-        """Return when a mailbox that backs off is due again; None when it is due now."""
+        """Return when a mailbox that backs off or rests is due again; None when it is due now."""
         return self.next_polls().get(name)
 
-    def next_polls(self, *, all_of_them: bool = False) -> dict[str, datetime]:
-        """Return when mailboxes are due again that back off, whoever polled them; the others are due now.
-
-        ``all_of_them``: those too that were polled well and have nothing to wait for but their interval.
-        """
+    def next_polls(self) -> dict[str, datetime]:
+        """Return when mailboxes are due again that back off or rest, whoever polled them; the others are due now."""
         due = {}
         for state in self.store.mailboxes.all():
-            if state.source in self.settings.mailboxes and (state.failures or all_of_them):
+            # Noted by a clock that was ahead, it may be years away; how long it is to rest is true all the same.
+            rests_for = abs(state.next_poll_at - state.last_poll_at)
+            options = self.settings.mailboxes.get(state.source)
+            if options is not None and (state.failures or rests_for > timedelta(seconds=options.poll)):
                 self._failures[state.source] = state.failures
-                # Noted by a clock that was ahead, it may be years away; how long it is to rest is true all the same.
-                latest = self.shared() + abs(state.next_poll_at - state.last_poll_at)
-                due[state.source] = self.shared.as_set(min(state.next_poll_at, latest))
+                due[state.source] = self.shared.as_set(min(state.next_poll_at, self.shared() + rests_for))
         return due
 
     def poll(

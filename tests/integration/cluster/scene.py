@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from email.parser import BytesHeaderParser
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from sqlalchemy import create_engine, text
 
 from bouncepoll.bootstrap import system_clock
+from bouncepoll.settings import Settings, load
 from bouncepoll.store import open_store
 from tests.contracts.storing import bounce_filter
 from tests.integration.mailstream import MadeMail, made
@@ -140,12 +142,16 @@ class Scene:
         """Return the command line of one call."""
         return [sys.executable, "-m", "bouncepoll", "--config", str(self.config), *arguments]
 
-    def run(self, *arguments: str, status: int = 0) -> str:
-        """Run a command that has to end with that status, and return what it prints."""
+    def settings(self) -> Settings:
+        """Return the settings of all nodes."""
+        return load(self.config, env=self._env, cwd=self.folder)
+
+    def run(self, *arguments: str) -> str:
+        """Run a command that has to succeed, and return what it prints."""
         done = subprocess.run(
             self.command(*arguments), capture_output=True, text=True, check=False, timeout=240, env=self._env
         )
-        assert done.returncode == status, done.stdout + done.stderr
+        assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     def start(self, name: str) -> ServingNode:
@@ -177,6 +183,14 @@ class Scene:
     def stored(self) -> int:
         """Return how many mails are stored."""
         return self.count("SELECT count(*) FROM messages")
+
+    def stored_at(self, number: int) -> datetime:
+        """Return when that many mails were stored."""
+        query = text("SELECT recorded_at FROM messages ORDER BY recorded_at, id LIMIT 1 OFFSET :before")
+        with self._engine.connect() as connection:
+            found = connection.execute(query, {"before": number - 1}).scalar_one()
+        assert isinstance(found, datetime)
+        return found
 
     def shares(self) -> dict[str, int]:
         """Return how many mailboxes each node has, by its name."""
