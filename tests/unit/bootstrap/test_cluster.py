@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 from structlog.testing import capture_logs
 
+from bouncepoll.bootstrap import system_clock
 from bouncepoll.bootstrap._clockwatch import SharedClock
 from bouncepoll.bootstrap._cluster import Membership, kept, new_node
 from bouncepoll.errors import StoreUnavailable
@@ -228,3 +229,39 @@ def test_a_command_is_told_that_its_lease_is_lost(room: Room) -> None:
     with kept(room.leases, lease, 0.05) as held:
         wait_until(lambda: not held(), "the loss to be told")
     assert room.leases.status().leases[0].owner == "b"
+
+
+def test_the_thread_beats_until_the_node_leaves() -> None:
+    """In real time, with a short lease: it joins, survives a mistake of ours, retires when asked, and leaves."""
+    leases = Broken(system_clock)
+    membership = Membership(leases, new_node("a", BOXES), 0.3, SharedClock(system_clock))
+    boxes: list[str] = []
+    mistakes = [KeyError("a mistake")]
+
+    def gained(names: Sequence[str]) -> None:
+        if mistakes:
+            raise mistakes.pop()
+        boxes.extend(names)
+
+    with capture_logs() as logs:
+        membership.start(gained, boxes.remove, lambda box: box == "news")
+        wait_until(lambda: boxes == BOXES, "all mailboxes")
+        membership.retire()
+        wait_until(lambda: boxes == [], "none of them")
+        # What is being polled is kept until the end.
+        wait_until(lambda: [r.source for r in leases.status().leases if r.owner is not None] == ["news"], "the rest")
+        membership.leave()
+    assert [record.owner for record in leases.status().leases] == [None] * 4
+    events = [entry["event"] for entry in logs]
+    assert (events[0], events[-1]) == ("cluster_joined", "cluster_left")
+    assert events.count("cluster_failed_unexpectedly") == 1
+
+
+def test_what_a_command_cannot_tell_the_database_ends_by_itself(room: Room) -> None:
+    leases = Broken(room.clock)
+    [lease] = leases.claim("a command", ["news"], timedelta(hours=1))
+    leases.gone = True
+    with capture_logs() as logs, kept(leases, lease, 0.05) as held:
+        wait_until(lambda: bool(logs), "a renewal that fails")
+        assert held()
+    assert {entry["event"] for entry in logs} == {"lease_not_renewed", "lease_not_released"}
