@@ -34,7 +34,7 @@ from bouncepoll.pipeline import MailboxPlan, Poller, PollReport, next_poll_delay
 from bouncepoll.ports import Backend, Clock, Selection, Source
 from bouncepoll.reprocess import ReprocessReport
 from bouncepoll.settings import MailboxSettings, Settings
-from bouncepoll.store import IDLE_TIMEOUT_S, SqlStore, open_store, schema
+from bouncepoll.store import SqlStore, open_store, schema
 
 __all__ = ["Application", "PollOutcome", "analyser_with", "system_clock"]
 
@@ -89,7 +89,7 @@ class Application:
     @cached_property
     def store(self) -> SqlStore:
         """The database, upgraded by itself where it is SQLite."""
-        idle_timeout_s = min(IDLE_TIMEOUT_S, self.settings.cluster.lease)
+        idle_timeout_s = self.settings.cluster.idle_timeout_s
         return open_store(self.settings.database.url, clock=self.clock, idle_timeout_s=idle_timeout_s)
 
     @cached_property

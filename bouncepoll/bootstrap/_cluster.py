@@ -238,7 +238,9 @@ def membership_of(application: Application, mailboxes: Collection[str]) -> Membe
         return None
     settings = application.settings.cluster
     # Connections of its own: signs of life must not wait for polls.
-    store = open_store(application.settings.database.url, clock=application.clock, idle_timeout_s=settings.lease)
+    store = open_store(
+        application.settings.database.url, clock=application.clock, idle_timeout_s=settings.idle_timeout_s
+    )
     node = new_node(node_name(application), mailboxes)
     return Membership(store.leases, node, settings.lease, application.shared, close=store.close)
 

@@ -16,6 +16,7 @@ from bouncepoll.testing import FakeClock
 from tests.contracts.storing import NOW, count, mail, new_url, place
 from tests.servers import wait_until
 from tests.servers.pgbouncer import PgBouncer
+from tests.servers.postgresql import PostgreSQL
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("cluster")]
 
@@ -137,10 +138,24 @@ def test_who_is_frozen_within_a_transaction_keeps_nobody_waiting(subject: Subjec
     assert count(subject.store, "messages") == 1
 
 
-def test_who_only_reads_may_take_its_time(subject: Subject) -> None:
-    with subject.store._database.reading() as connection:
-        setting = connection.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar_one()
-    assert setting == "0"
+def test_who_is_frozen_before_its_first_statement_keeps_no_connection_of_a_pooler(
+    request: pytest.FixtureRequest, tmp_path: Path, postgresql: PostgreSQL
+) -> None:
+    """A frozen node that waited for a connection is given one all the same; here there is just one."""
+    url = new_url("postgresql", request, tmp_path)
+    with PgBouncer.running(postgresql, pool_size=1) as pooler:
+        frozen = open_store(pooler.url(url), clock=FakeClock(NOW), idle_timeout_s=0.5)
+        store = open_store(pooler.url(url), clock=FakeClock(NOW))
+
+        def freeze() -> None:
+            with frozen._database.reading() as connection:
+                assert [lease.owner for lease in store.leases.claim("b", ["news"], LEASE)] == ["b"]
+                connection.exec_driver_sql("SELECT 1")
+
+        with pytest.raises(StoreUnavailable, match="idle"):
+            freeze()
+        frozen.close()
+        store.close()
 
 
 def test_nothing_is_left_with_a_session(subject: Subject) -> None:
