@@ -306,7 +306,7 @@ class Service:
             self._listener.retry()
 
     def _retain(self) -> None:
-        if not self._stop.is_set():
+        if not self._stop.is_set() and (self._cluster is None or self._cluster.leads):
             self._application.retain(should_stop=self._stop.is_set)
 
 

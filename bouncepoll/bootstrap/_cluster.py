@@ -63,6 +63,8 @@ class Membership:
         self._renewed_s = float("-inf")
         # What ``gained`` was called for; of the one thread.
         self._begun: set[str] = set()
+        #: Whether this is the one of the nodes that does what one is enough for.
+        self.leads = False
         self._retiring = False
         self._reachable = True
         self._stop = threading.Event()
@@ -151,6 +153,8 @@ class Membership:
             for record in view.leases
             if record.owner == self.node.id and record.lease_until is not None
         }
+        living = [record.node.id for record in view.nodes if record.alive]
+        self.leads = not self._retiring and self.node.id == min(living, default=None)
         share = self._share(view)
         if wanted := share - held.keys():
             held |= {lease.source: lease for lease in self._leases.claim(self.node.id, wanted, self._lease)}

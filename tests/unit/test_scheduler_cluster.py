@@ -24,6 +24,7 @@ class FakeMembership:
     """Hands out and takes away mailboxes as the test says."""
 
     def __init__(self) -> None:
+        self.leads = False
         self.started = threading.Event()
         self.held: dict[str, Lease] = {}
         self.told: list[str] = []
@@ -169,3 +170,13 @@ def test_a_database_that_cannot_be_asked_is_asked_again_by_whoever_told_us(monke
             cluster.told.append("refused")
         assert next_run(service, "poll:news") is None
     assert cluster.told == ["refused", "retire", "leave"]
+
+
+def test_one_node_is_enough_for_retention() -> None:
+    application = FakeApplication()
+    with serving(application) as (running, cluster):
+        running.service._retain()
+        assert application.calls["retention"] == 0
+        cluster.leads = True
+        running.service._retain()
+        assert application.calls["retention"] == 1

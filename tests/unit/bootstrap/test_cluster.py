@@ -168,6 +168,18 @@ def test_who_ends_leaves_at_once_what_it_does_not_poll(room: Room) -> None:
     assert [record.node.name for record in room.leases.status().nodes] == ["b"]
 
 
+def test_one_of_them_leads(room: Room) -> None:
+    a, b = Member(room, "a"), Member(room, "b")
+    assert not a.membership.leads
+    for member in (a, b, a, b):
+        member.beat()
+    assert (a.membership.leads, b.membership.leads) == (True, False)
+    a.membership.retire()
+    a.beat()
+    b.beat()
+    assert (a.membership.leads, b.membership.leads) == (False, True)
+
+
 def test_a_database_that_is_gone_is_told_once_and_holds_up_nothing(room: Room) -> None:
     leases = Broken(room.clock)
     a = Member(room, "a", leases=leases)
