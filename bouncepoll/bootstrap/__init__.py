@@ -224,7 +224,9 @@ class Application:
     def _failed(self, name: str, exc: BouncepollError, store: SqlStore) -> PollOutcome:
         if isinstance(exc, LeaseLost):
             log.warning("lease_lost", mailbox=name, error=str(exc))
-            return PollOutcome(name, None, exc, self.clock() + timedelta(seconds=self.poll_interval_s(name)))
+            # By then this node knows what it still has.
+            again_in_s = min(self.poll_interval_s(name), self.settings.cluster.lease / 4)
+            return PollOutcome(name, None, exc, self.clock() + timedelta(seconds=again_in_s))
         if self.pausing.failed(exc):
             # That is no fault of the mailbox: it is polled when the database is back.
             return PollOutcome(name, None, exc, self.clock() + timedelta(seconds=self.pausing.again_in_s()))

@@ -104,7 +104,7 @@ class Membership:
         self._retiring = True
         self._asked.set()
 
-    def leave(self, timeout_s: float = 5.0) -> None:
+    def leave(self, timeout_s: float = 2.0) -> None:
         """Let go of everything; what still runs cannot store anything more."""
         self._retiring = True
         self._stop.set()
@@ -113,14 +113,23 @@ class Membership:
             self._thread.join(timeout_s)
         with self._guard:
             self._held, self._surplus = {}, frozenset()
+        failure = self._let_go()
+        if failure is None:
+            log.info("cluster_left", node=self.node.id)
+        else:
+            log.warning("cluster_not_left", error=failure, advice="the others take over when the leases end")
+        self._close()
+
+    def _let_go(self) -> str | None:
+        """Let go of everything; why not, where the database cannot be told. It is not waited for."""
+        if not self._reachable or (self._thread is not None and self._thread.is_alive()):
+            return "the database does not answer"
         try:
             self._leases.release(self.node.id)
             self._leases.forget(self.node.id)
         except StoreUnavailable as exc:
-            log.warning("cluster_not_left", error=str(exc), advice="the others take over when the leases end")
-        else:
-            log.info("cluster_left", node=self.node.id)
-        self._close()
+            return str(exc)
+        return None
 
     def beat(self) -> None:
         """Give a sign of life and bring the share up to date; a database that cannot be reached is tried again."""

@@ -194,7 +194,16 @@ def test_a_database_that_is_gone_is_told_once_and_holds_up_nothing(room: Room) -
         a.beat()
     assert [entry["event"] for entry in logs] == ["cluster_unreachable", "cluster_reachable"]
     leases.gone = True
-    a.membership.leave()
+    with capture_logs() as logs:
+        a.membership.leave()
+        # Once it is known to be gone, nothing is tried.
+        a.membership.beat()
+        leases.gone = False
+        a.membership.leave()
+    assert [entry["error"] for entry in logs if entry["event"] == "cluster_not_left"] == [
+        "the server is gone",
+        "the database does not answer",
+    ]
 
 
 def test_who_could_not_begin_with_a_mailbox_is_asked_again(room: Room) -> None:
