@@ -46,14 +46,16 @@ class Membership:
         lease_s: float,
         clock: SharedClock,
         *,
+        silence_s: float = 60.0,
         elapsed_s: Callable[[], float] = elapsed_s,
         close: Callable[[], None] = lambda: None,
     ) -> None:
-        """``close`` is called when all is over."""
+        """``silence_s``: who is silent for so long within a transaction is frozen. ``close`` is called at the end."""
         self.node = node
         self._close = close
         self._leases = leases
         self._lease = timedelta(seconds=lease_s)
+        self._silence = timedelta(seconds=silence_s)
         self._beat_s = min(lease_s / _BEATS, _LONGEST_BEAT_S)
         self._clock = clock
         self._elapsed_s = elapsed_s
@@ -164,6 +166,8 @@ class Membership:
         }
         living = [record.node.id for record in view.nodes if record.alive]
         self.leads = not self._retiring and self.node.id == min(living, default=None)
+        if self.leads and (ended := self._leases.end_silent(self._silence)):
+            log.warning("silent_transactions_ended", count=ended)
         share = self._share(view)
         if wanted := share - held.keys():
             held |= {lease.source: lease for lease in self._leases.claim(self.node.id, wanted, self._lease)}
@@ -255,7 +259,14 @@ def membership_of(application: Application, mailboxes: Collection[str]) -> Membe
         application.settings.database.url, clock=application.clock, idle_timeout_s=settings.idle_timeout_s
     )
     node = new_node(node_name(application), mailboxes)
-    return Membership(store.leases, node, settings.lease, application.shared, close=store.close)
+    return Membership(
+        store.leases,
+        node,
+        settings.lease,
+        application.shared,
+        silence_s=settings.idle_timeout_s,
+        close=store.close,
+    )
 
 
 def poll_once(
