@@ -203,7 +203,9 @@ class Membership:
 
     def _take_over(self, held: dict[str, Lease], surplus: frozenset[str], begun_s: float) -> None:
         with self._guard:
-            taken_from_us = self._held.keys() - held.keys()
+            # Also what is ours again by now: another node had it in between.
+            still = {(lease.source, lease.epoch) for lease in held.values()}
+            taken_from_us = [name for name, lease in self._held.items() if (name, lease.epoch) not in still]
             self._held, self._surplus, self._renewed_s = held, surplus, begun_s
         if taken_from_us:
             log.warning("leases_lost", mailboxes=sorted(taken_from_us))

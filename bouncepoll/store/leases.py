@@ -32,7 +32,7 @@ _END_SILENT = text(
     SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
     WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
       AND application_name = current_setting('application_name')
-      AND state = 'active' AND wait_event IN ('ClientRead', 'ClientWrite')
+      AND state <> 'idle' AND wait_event IN ('ClientRead', 'ClientWrite')
       AND greatest(query_start, state_change) < clock_timestamp() - CAST(:silence AS interval)
     """
 )
@@ -99,8 +99,9 @@ class SqlLeases:
     def end_silent(self, silence: timedelta) -> int:
         """End transactions whose process was silent in them for so long, and return how many.
 
-        The server itself ends those that are idle (``idle_in_transaction_session_timeout``). It does not think so of
-        one that waits for the rest of a pipeline of statements, or for its client to take a result.
+        The server itself ends most of them (``idle_in_transaction_session_timeout``). It does not think of one that
+        waits for the rest of a pipeline of statements, or for its client to take a result; and it forgets about one
+        when anything came after its last statement, as is so after a pipeline through PgBouncer.
         """
         with self._database.reading() as connection:
             return int(connection.execute(_END_SILENT, {"silence": silence}).scalar_one())

@@ -8,7 +8,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
 from email.parser import BytesHeaderParser
 from pathlib import Path
 from typing import Any
@@ -183,14 +182,6 @@ class Scene:
     def stored(self) -> int:
         """Return how many mails are stored."""
         return self.count("SELECT count(*) FROM messages")
-
-    def stored_at(self, number: int) -> datetime:
-        """Return when that many mails were stored."""
-        query = text("SELECT recorded_at FROM messages ORDER BY recorded_at, id LIMIT 1 OFFSET :before")
-        with self._engine.connect() as connection:
-            found = connection.execute(query, {"before": number - 1}).scalar_one()
-        assert isinstance(found, datetime)
-        return found
 
     def shares(self) -> dict[str, int]:
         """Return how many mailboxes each node has, by its name."""

@@ -168,6 +168,18 @@ def test_who_is_frozen_within_a_pipeline_or_a_result_keeps_nobody_waiting(
         wait_until(lambda: subject.store.leases.claim("b", ["news"], LEASE) != [], "the lock to be free")
 
 
+def test_who_is_frozen_after_a_pipeline_keeps_nobody_waiting(subject: Subject) -> None:
+    """Through PgBouncer, what comes after the pipeline's end makes the server forget its own time-out."""
+    subject.claim("a", OVER)
+    url = subject.url.replace("+psycopg", "")
+    with closing(psycopg.connect(url, application_name="bouncepoll", autocommit=True)) as frozen:
+        frozen.execute("BEGIN")
+        frozen.cursor().executemany("UPDATE leases SET epoch = epoch + %s WHERE source = 'news'", [(0,), (0,)])
+        assert subject.store.leases.claim("b", ["news"], LEASE) == []
+        wait_until(lambda: subject.store.leases.end_silent(OVER) == 1, "the server to be done")
+        wait_until(lambda: subject.store.leases.claim("b", ["news"], LEASE) != [], "the lock to be free")
+
+
 def test_a_dump_of_the_database_is_left_alone(subject: Subject) -> None:
     url = subject.direct_url.replace("+psycopg", "")
     with closing(psycopg.connect(url, application_name="pg_dump")) as dump:

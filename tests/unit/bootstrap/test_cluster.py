@@ -144,6 +144,20 @@ def test_who_was_frozen_finds_out_what_it_lost_and_goes_on(room: Room) -> None:
         assert not a.membership.holds(lease)
 
 
+def test_who_was_frozen_finds_out_even_if_it_has_everything_back_at_once(room: Room) -> None:
+    a, b = Member(room, "a"), Member(room, "b", ["news"])
+    a.beat()
+    before = a.membership.lease_of("news")
+    room.clock.advance(timedelta(seconds=LEASE_S + 1))
+    assert b.beat() == ["news"]
+    b.membership.leave()
+    with capture_logs() as logs:
+        assert a.beat() == BOXES
+    assert [entry["mailboxes"] for entry in logs if entry["event"] == "leases_lost"] == [["news"]]
+    assert before is not None
+    assert not a.membership.holds(before)
+
+
 def test_what_ran_out_and_nobody_took_is_kept(room: Room) -> None:
     a = Member(room, "a")
     a.beat()
