@@ -66,11 +66,14 @@ class SqlLeases:
         """Return those of the mailboxes that ``owner`` has from now on."""
         if not sources:
             return []
-        fresh = [{"source": source, "epoch": 0} for source in sorted(sources)]
         wanted = leases.c.source.in_(sorted(sources))
         free = select(leases.c.source).where(wanted, _is_free()).order_by(leases.c.source)
         with self._database.writing() as connection:
-            connection.execute(insert(leases).on_conflict_do_nothing(), fresh)
+            # Only what is missing: to insert what is there waits for whoever is just renewing it, and may be frozen.
+            fresh = set(sources).difference(connection.scalars(select(leases.c.source).where(wanted)))
+            if fresh:
+                rows = [{"source": source, "epoch": 0} for source in sorted(fresh)]
+                connection.execute(insert(leases).values(rows).on_conflict_do_nothing())
             chosen = connection.scalars(free.with_for_update(skip_locked=True)).all()
             if not chosen:
                 return []
