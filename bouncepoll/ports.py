@@ -365,6 +365,13 @@ class Leases(Protocol):
         """Forget a node that ends."""
         ...
 
+    def end_silent(self, silence: timedelta) -> int:
+        """End transactions whose process was silent in them for so long, and return how many.
+
+        That process is frozen, or its machine is gone: its locks would keep whoever stands in for it waiting.
+        """
+        ...
+
     def status(self) -> ClusterView:
         """Return all nodes of the last day, by name and id, and all mailboxes that were ever claimed, by name."""
         ...

@@ -95,7 +95,6 @@ class Service:
         cluster: Membership | None = None,
     ) -> None:
         self._cluster = cluster
-        self._gained = False
         self._notifier = notifier or Notifier()
         self._observer = observer
         self._application = application
@@ -194,9 +193,7 @@ class Service:
 
     def _gain(self, names: Sequence[str]) -> None:
         """Begin with mailboxes that are this node's share now; raises ``StoreUnavailable``, and is called again."""
-        # At the start all are polled at once, as without a cluster; later they go on as the other node had it.
-        self._begin_to_poll(names, self._application.next_polls(all_of_them=self._gained))
-        self._gained = True
+        self._begin_to_poll(names, self._application.next_polls())
         for name in names:
             self._watching.add(name)
 
@@ -309,7 +306,7 @@ class Service:
             self._listener.retry()
 
     def _retain(self) -> None:
-        if not self._stop.is_set():
+        if not self._stop.is_set() and (self._cluster is None or self._cluster.leads):
             self._application.retain(should_stop=self._stop.is_set)
 
 

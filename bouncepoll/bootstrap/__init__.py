@@ -34,7 +34,7 @@ from bouncepoll.pipeline import MailboxPlan, Poller, PollReport, next_poll_delay
 from bouncepoll.ports import Backend, Clock, Selection, Source
 from bouncepoll.reprocess import ReprocessReport
 from bouncepoll.settings import MailboxSettings, Settings
-from bouncepoll.store import IDLE_TIMEOUT_S, SqlStore, open_store, schema
+from bouncepoll.store import SqlStore, open_store, schema
 
 __all__ = ["Application", "PollOutcome", "analyser_with", "system_clock"]
 
@@ -89,7 +89,7 @@ class Application:
     @cached_property
     def store(self) -> SqlStore:
         """The database, upgraded by itself where it is SQLite."""
-        idle_timeout_s = min(IDLE_TIMEOUT_S, self.settings.cluster.lease)
+        idle_timeout_s = self.settings.cluster.idle_timeout_s
         return open_store(self.settings.database.url, clock=self.clock, idle_timeout_s=idle_timeout_s)
 
     @cached_property
@@ -162,21 +162,19 @@ class Application:
         return self.mailbox(name).poll
 
     def next_poll_at(self, name: str) -> datetime | None:
-        """Return when a mailbox that backs off is due again; None when it is due now."""
+        """Return when a mailbox that backs off or rests is due again; None when it is due now."""
         return self.next_polls().get(name)
 
-    def next_polls(self, *, all_of_them: bool = False) -> dict[str, datetime]:
-        """Return when mailboxes are due again that back off, whoever polled them; the others are due now.
-
-        ``all_of_them``: those too that were polled well and have nothing to wait for but their interval.
-        """
+    def next_polls(self) -> dict[str, datetime]:
+        """Return when mailboxes are due again that back off or rest, whoever polled them; the others are due now."""
         due = {}
         for state in self.store.mailboxes.all():
-            if state.source in self.settings.mailboxes and (state.failures or all_of_them):
+            # Noted by a clock that was ahead, it may be years away; how long it is to rest is true all the same.
+            rests_for = abs(state.next_poll_at - state.last_poll_at)
+            options = self.settings.mailboxes.get(state.source)
+            if options is not None and (state.failures or rests_for > timedelta(seconds=options.poll)):
                 self._failures[state.source] = state.failures
-                # Noted by a clock that was ahead, it may be years away; how long it is to rest is true all the same.
-                latest = self.shared() + abs(state.next_poll_at - state.last_poll_at)
-                due[state.source] = self.shared.as_set(min(state.next_poll_at, latest))
+                due[state.source] = self.shared.as_set(min(state.next_poll_at, self.shared() + rests_for))
         return due
 
     def poll(
@@ -226,7 +224,9 @@ class Application:
     def _failed(self, name: str, exc: BouncepollError, store: SqlStore) -> PollOutcome:
         if isinstance(exc, LeaseLost):
             log.warning("lease_lost", mailbox=name, error=str(exc))
-            return PollOutcome(name, None, exc, self.clock() + timedelta(seconds=self.poll_interval_s(name)))
+            # By then this node knows what it still has.
+            again_in_s = min(self.poll_interval_s(name), self.settings.cluster.lease / 4)
+            return PollOutcome(name, None, exc, self.clock() + timedelta(seconds=again_in_s))
         if self.pausing.failed(exc):
             # That is no fault of the mailbox: it is polled when the database is back.
             return PollOutcome(name, None, exc, self.clock() + timedelta(seconds=self.pausing.again_in_s()))

@@ -46,14 +46,16 @@ class Membership:
         lease_s: float,
         clock: SharedClock,
         *,
+        silence_s: float = 60.0,
         elapsed_s: Callable[[], float] = elapsed_s,
         close: Callable[[], None] = lambda: None,
     ) -> None:
-        """``close`` is called when all is over."""
+        """``silence_s``: who is silent for so long within a transaction is frozen. ``close`` is called at the end."""
         self.node = node
         self._close = close
         self._leases = leases
         self._lease = timedelta(seconds=lease_s)
+        self._silence = timedelta(seconds=silence_s)
         self._beat_s = min(lease_s / _BEATS, _LONGEST_BEAT_S)
         self._clock = clock
         self._elapsed_s = elapsed_s
@@ -63,6 +65,8 @@ class Membership:
         self._renewed_s = float("-inf")
         # What ``gained`` was called for; of the one thread.
         self._begun: set[str] = set()
+        #: Whether this is the one of the nodes that does what one is enough for.
+        self.leads = False
         self._retiring = False
         self._reachable = True
         self._stop = threading.Event()
@@ -102,7 +106,7 @@ class Membership:
         self._retiring = True
         self._asked.set()
 
-    def leave(self, timeout_s: float = 5.0) -> None:
+    def leave(self, timeout_s: float = 2.0) -> None:
         """Let go of everything; what still runs cannot store anything more."""
         self._retiring = True
         self._stop.set()
@@ -111,14 +115,23 @@ class Membership:
             self._thread.join(timeout_s)
         with self._guard:
             self._held, self._surplus = {}, frozenset()
+        failure = self._let_go()
+        if failure is None:
+            log.info("cluster_left", node=self.node.id)
+        else:
+            log.warning("cluster_not_left", error=failure, advice="the others take over when the leases end")
+        self._close()
+
+    def _let_go(self) -> str | None:
+        """Let go of everything; why not, where the database cannot be told. It is not waited for."""
+        if not self._reachable or (self._thread is not None and self._thread.is_alive()):
+            return "the database does not answer"
         try:
             self._leases.release(self.node.id)
             self._leases.forget(self.node.id)
         except StoreUnavailable as exc:
-            log.warning("cluster_not_left", error=str(exc), advice="the others take over when the leases end")
-        else:
-            log.info("cluster_left", node=self.node.id)
-        self._close()
+            return str(exc)
+        return None
 
     def beat(self) -> None:
         """Give a sign of life and bring the share up to date; a database that cannot be reached is tried again."""
@@ -151,6 +164,10 @@ class Membership:
             for record in view.leases
             if record.owner == self.node.id and record.lease_until is not None
         }
+        living = [record.node.id for record in view.nodes if record.alive]
+        self.leads = not self._retiring and self.node.id == min(living, default=None)
+        if self.leads and (ended := self._leases.end_silent(self._silence)):
+            log.warning("silent_transactions_ended", count=ended)
         share = self._share(view)
         if wanted := share - held.keys():
             held |= {lease.source: lease for lease in self._leases.claim(self.node.id, wanted, self._lease)}
@@ -186,7 +203,9 @@ class Membership:
 
     def _take_over(self, held: dict[str, Lease], surplus: frozenset[str], begun_s: float) -> None:
         with self._guard:
-            taken_from_us = self._held.keys() - held.keys()
+            # Also what is ours again by now: another node had it in between.
+            still = {(lease.source, lease.epoch) for lease in held.values()}
+            taken_from_us = [name for name, lease in self._held.items() if (name, lease.epoch) not in still]
             self._held, self._surplus, self._renewed_s = held, surplus, begun_s
         if taken_from_us:
             log.warning("leases_lost", mailboxes=sorted(taken_from_us))
@@ -238,9 +257,18 @@ def membership_of(application: Application, mailboxes: Collection[str]) -> Membe
         return None
     settings = application.settings.cluster
     # Connections of its own: signs of life must not wait for polls.
-    store = open_store(application.settings.database.url, clock=application.clock, idle_timeout_s=settings.lease)
+    store = open_store(
+        application.settings.database.url, clock=application.clock, idle_timeout_s=settings.idle_timeout_s
+    )
     node = new_node(node_name(application), mailboxes)
-    return Membership(store.leases, node, settings.lease, application.shared, close=store.close)
+    return Membership(
+        store.leases,
+        node,
+        settings.lease,
+        application.shared,
+        silence_s=settings.idle_timeout_s,
+        close=store.close,
+    )
 
 
 def poll_once(

@@ -17,7 +17,12 @@ def status(context: typer.Context, as_json: JsonOption = False) -> None:
         found = cluster_status(application)
     if as_json:
         print_json(found)
-        return
+    else:
+        show(found)
+
+
+def show(found: ClusterStatus) -> None:
+    """Print it for people."""
     if not found.shared:
         say("SQLite: one process polls, and there are no nodes; several machines need PostgreSQL (database.url)")
     else:

@@ -6,6 +6,9 @@ from pydantic import Field
 
 from bouncepoll.options import Options, Seconds
 
+# What is done between two statements takes a second or two on a machine that has too much to do.
+_LEAST_IDLE_S, _MOST_IDLE_S = 5.0, 60.0
+
 
 class ClusterSettings(Options):
     """Several machines that share the mailboxes of one PostgreSQL database; with SQLite there is one process."""
@@ -22,3 +25,8 @@ class ClusterSettings(Options):
         description="How long a node keeps its mailboxes without a sign of life: those of one that was killed or froze "
         "are polled by others within twice this time. All nodes have to have the same.",
     )
+
+    @property
+    def idle_timeout_s(self) -> float:
+        """After how many seconds of silence the database is to end a transaction, for its process is frozen."""
+        return min(max(self.lease / 2, _LEAST_IDLE_S), _MOST_IDLE_S)

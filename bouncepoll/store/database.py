@@ -20,7 +20,7 @@ from bouncepoll.errors import ConfigurationError, StoreRefused, StoreUnavailable
 from bouncepoll.store.address import parse
 
 _CONNECT_TIMEOUT_S = 10
-#: No transaction that writes waits for anything but the database: one that is silent for so long is frozen.
+#: No transaction waits for anything but the database: one that is silent for so long is frozen.
 IDLE_TIMEOUT_S = 60.0
 # A server that vanished without a word is noticed within a minute (seconds, but for the last, which is milliseconds).
 _DEAD_PEER = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
@@ -100,8 +100,8 @@ class Database:
     def __init__(self, url: str, *, busy_timeout_s: float = 30.0, idle_timeout_s: float = IDLE_TIMEOUT_S) -> None:
         """Prepare the engine; no connection is made yet. A lock is waited for ``busy_timeout_s`` seconds.
 
-        PostgreSQL ends a transaction that may write when nothing is heard of it for ``idle_timeout_s`` seconds: a
-        process that was frozen in it must not keep its locks from the others.
+        PostgreSQL ends a transaction when nothing is heard of it for ``idle_timeout_s`` seconds: a process that was
+        frozen in it must not keep its locks, or a pooler's connection, from the others.
 
         Raises:
             ConfigurationError: the URL is no URL, of another kind of database, or its driver is not installed.
@@ -111,9 +111,11 @@ class Database:
         self.label = address.label
         self._secrets = address.secrets
         timeout_s = busy_timeout_s if address.timeout_s is None else address.timeout_s
-        self._idle_timeout_s = idle_timeout_s
         self.fence: Fence | None = None
-        self.engine = (_postgresql if self.file is None else _sqlite)(address.url, timeout_s)
+        if self.file is None:
+            self.engine = _postgresql(address.url, timeout_s, idle_timeout_s)
+        else:
+            self.engine = _sqlite(address.url, timeout_s)
         event.listen(self.engine, "handle_error", self._translate)
         self._identity: tuple[int, int] | None = None
 
@@ -130,7 +132,7 @@ class Database:
         On SQLite it takes the write lock at once: one that first reads and then writes could fail at any time
         (SQLITE_BUSY_SNAPSHOT), however long it waits.
         """
-        with self._begun("BEGIN IMMEDIATE", self._idle_timeout_s) as connection:
+        with self._begun("BEGIN IMMEDIATE") as connection:
             if self.fence is not None:
                 self.fence.look(connection)
                 connection.execution_options(fence=self.fence)
@@ -146,7 +148,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Start a transaction that only reads, and waits for no lock."""
-        with self._begun("BEGIN", None) as connection:
+        with self._begun("BEGIN") as connection:
             yield connection
 
     def close(self) -> None:
@@ -154,7 +156,7 @@ class Database:
         self.engine.dispose()
 
     @contextmanager
-    def _begun(self, sqlite_begin: str, idle_timeout_s: float | None) -> Iterator[Connection]:
+    def _begun(self, sqlite_begin: str) -> Iterator[Connection]:
         self._check_file()
         try:
             opened = self.engine.connect()
@@ -164,7 +166,7 @@ class Database:
             ) from exc
         try:
             with opened as connection:
-                connection.execution_options(sqlite_begin=sqlite_begin, idle_timeout_s=idle_timeout_s).begin()
+                connection.execution_options(sqlite_begin=sqlite_begin).begin()
                 yield connection
             # What was written to a file that nobody finds again is not stored, whatever SQLite says.
             self._check_file()
@@ -314,7 +316,7 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN IMMEDIATE"))
 
 
-def _postgresql(url: URL, busy_timeout_s: float) -> Engine:
+def _postgresql(url: URL, busy_timeout_s: float, idle_timeout_s: float) -> Engine:
     arguments: dict[str, Any] = {
         "application_name": "bouncepoll",
         "client_encoding": "utf8",
@@ -329,7 +331,8 @@ def _postgresql(url: URL, busy_timeout_s: float) -> Engine:
             # What the URL itself sets is the administrator's choice.
             connect_args={name: value for name, value in arguments.items() if name not in url.query},
             hide_parameters=True,
-            isolation_level="READ COMMITTED",
+            # The driver would begin transactions by a message of its own; see begin() below.
+            isolation_level="AUTOCOMMIT",
             max_overflow=_MAX_OVERFLOW,
             pool_pre_ping=True,
             pool_size=_POOL_SIZE,
@@ -350,14 +353,16 @@ def _postgresql(url: URL, busy_timeout_s: float) -> Engine:
         finally:
             cursor.close()
 
+    # For the transaction, not for the session: a pooler hands that out to others. In one message: whoever is frozen
+    # while it waits for a connection of the pooler is given one all the same, and must not keep it.
+    statements = (
+        "BEGIN ISOLATION LEVEL READ COMMITTED",
+        f"SET LOCAL lock_timeout = {max(1, int(busy_timeout_s * 1000))}",
+        f"SET LOCAL idle_in_transaction_session_timeout = {max(1, int(idle_timeout_s * 1000))}",
+    )
+
     def begin(connection: Connection) -> None:
-        # For the transaction, not for the session: a pooler hands that out to others.
-        limits_s = {"lock_timeout": busy_timeout_s}
-        idle_timeout_s = connection.get_execution_options().get("idle_timeout_s")
-        if idle_timeout_s is not None:
-            limits_s["idle_in_transaction_session_timeout"] = idle_timeout_s
-        calls = (f"set_config('{name}', '{max(1, int(limit_s * 1000))}', true)" for name, limit_s in limits_s.items())
-        connection.exec_driver_sql(f"SELECT {', '.join(calls)}")
+        connection.exec_driver_sql("; ".join(statements))
 
     event.listen(engine, "connect", set_up)
     event.listen(engine, "begin", begin)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, DateTime, Row, Select, Update, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, DateTime, Row, Select, Update, delete, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from bouncepoll.errors import LeaseLost
@@ -24,6 +24,18 @@ _FORGOTTEN_AFTER = timedelta(days=1)
 # A server has one clock; that of the transaction (now()) stands still while it waits for a lock.
 _NOW = func.clock_timestamp(type_=DateTime(timezone=True))
 _MINE = (leases.c.source, leases.c.owner, leases.c.epoch, leases.c.lease_until)
+
+
+# Of this program alone: a dump of the database may wait for its disk as long as it likes.
+_END_SILENT = text(
+    """
+    SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
+      AND application_name = current_setting('application_name')
+      AND state <> 'idle' AND wait_event IN ('ClientRead', 'ClientWrite')
+      AND greatest(query_start, state_change) < clock_timestamp() - CAST(:silence AS interval)
+    """
+)
 
 
 class SqlLeases:
@@ -54,11 +66,14 @@ class SqlLeases:
         """Return those of the mailboxes that ``owner`` has from now on."""
         if not sources:
             return []
-        fresh = [{"source": source, "epoch": 0} for source in sorted(sources)]
         wanted = leases.c.source.in_(sorted(sources))
         free = select(leases.c.source).where(wanted, _is_free()).order_by(leases.c.source)
         with self._database.writing() as connection:
-            connection.execute(insert(leases).on_conflict_do_nothing(), fresh)
+            # Only what is missing: to insert what is there waits for whoever is just renewing it, and may be frozen.
+            fresh = set(sources).difference(connection.scalars(select(leases.c.source).where(wanted)))
+            if fresh:
+                rows = [{"source": source, "epoch": 0} for source in sorted(fresh)]
+                connection.execute(insert(leases).values(rows).on_conflict_do_nothing())
             chosen = connection.scalars(free.with_for_update(skip_locked=True)).all()
             if not chosen:
                 return []
@@ -83,6 +98,16 @@ class SqlLeases:
         """Forget a node that ends."""
         with self._database.writing() as connection:
             connection.execute(delete(nodes).where(or_(nodes.c.id == node_id, ~_is_remembered())))
+
+    def end_silent(self, silence: timedelta) -> int:
+        """End transactions whose process was silent in them for so long, and return how many.
+
+        The server itself ends most of them (``idle_in_transaction_session_timeout``). It does not think of one that
+        waits for the rest of a pipeline of statements, or for its client to take a result; and it forgets about one
+        when anything came after its last statement, as is so after a pipeline through PgBouncer.
+        """
+        with self._database.reading() as connection:
+            return int(connection.execute(_END_SILENT, {"silence": silence}).scalar_one())
 
     def status(self) -> ClusterView:
         """Return all nodes and all mailboxes."""

@@ -138,7 +138,9 @@ def _postgresql(database: Database) -> Iterator[Probe]:
     skew_s = ours_s - float(now_s)
     found = f"this machine's clock is {abs(skew_s):.1f} s {'ahead of' if skew_s > 0 else 'behind'} the database's"
     if abs(skew_s) > _SKEW_WARN_S:
-        yield warn("clock", found, "set both by NTP (timedatectl set-ntp true): leases of several machines need it")
+        yield warn(
+            "clock", found, "set both by NTP (timedatectl set-ntp true): logins that several machines renew need it"
+        )
     else:
         yield ok("clock", found)
 

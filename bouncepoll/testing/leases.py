@@ -56,6 +56,10 @@ class FakeLeases:
         with self._lock:
             self._nodes.pop(node_id, None)
 
+    def end_silent(self, silence: timedelta) -> int:
+        """Return 0: here are no transactions that could be silent."""
+        return 0
+
     def status(self) -> ClusterView:
         """Return all nodes and all mailboxes."""
         now = self._clock()

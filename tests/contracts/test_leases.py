@@ -110,6 +110,10 @@ def test_a_node_lives_as_long_as_it_is_heard_of(leases: Leases) -> None:
     assert [record.node.name for record in leases.status().nodes] == ["one"]
 
 
+def test_where_nobody_is_silent_nothing_is_ended(leases: Leases) -> None:
+    assert leases.end_silent(timedelta(minutes=1)) == 0
+
+
 def test_of_several_that_claim_at_once_one_gets_each(leases: Leases) -> None:
     sources = [f"box{number}" for number in range(20)]
     begin = threading.Barrier(4)

@@ -49,7 +49,7 @@ class PgBouncer:
 
     @classmethod
     @contextmanager
-    def running(cls, server: PostgreSQL, *, pool_size: int = 12) -> "Iterator[PgBouncer]":
+    def running(cls, server: PostgreSQL, *, pool_size: int = 40) -> "Iterator[PgBouncer]":
         """Run a PgBouncer with ``pool_size`` connections to each database, thrown away afterwards."""
         command = program("pgbouncer", "pgbouncer")
         base = Path(tempfile.mkdtemp(prefix="bp-pb-", dir="/tmp"))

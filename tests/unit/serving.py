@@ -30,7 +30,6 @@ class FakeApplication:
         self.drain_interval_s = NEVER_S
         self.polls: dict[str, Callable[[ShouldStop], PollOutcome]] = {}
         self.due: dict[str, datetime] = {}
-        self.asked_for_all: list[bool] = []
         self.calls: Counter[str] = Counter()
         self.leases: list[Lease | None] = []
         self.drains: Callable[[], None] = lambda: None
@@ -43,8 +42,7 @@ class FakeApplication:
     def poll_interval_s(self, _name: str) -> float:
         return self.every_s
 
-    def next_polls(self, *, all_of_them: bool = False) -> dict[str, datetime]:
-        self.asked_for_all.append(all_of_them)
+    def next_polls(self) -> dict[str, datetime]:
         return self.due
 
     def poll(self, name: str, *, should_stop: ShouldStop, lease: Lease | None = None) -> PollOutcome:

@@ -24,6 +24,7 @@ class FakeMembership:
     """Hands out and takes away mailboxes as the test says."""
 
     def __init__(self) -> None:
+        self.leads = False
         self.started = threading.Event()
         self.held: dict[str, Lease] = {}
         self.told: list[str] = []
@@ -140,9 +141,6 @@ def test_back_off_goes_on_where_the_other_node_was() -> None:
         wait_until(lambda: next_run(service, "poll:news") is not None, "the job")
         assert abs(next_run(service, "poll:news") - due) < timedelta(seconds=1)
         assert application.calls["news"] == 0
-        # What another node polled a moment ago need not be polled again for that it is ours now.
-        cluster.give("offers")
-        assert application.asked_for_all == [False, True]
 
 
 def test_only_the_share_is_watched() -> None:
@@ -161,8 +159,8 @@ def test_only_the_share_is_watched() -> None:
 def test_a_database_that_cannot_be_asked_is_asked_again_by_whoever_told_us(monkeypatch: pytest.MonkeyPatch) -> None:
     application = FakeApplication()
 
-    def next_polls(*, all_of_them: bool) -> None:
-        raise StoreUnavailable(f"the server is gone ({all_of_them})")
+    def next_polls() -> None:
+        raise StoreUnavailable("the server is gone")
 
     with serving(application) as (service, cluster):
         monkeypatch.setattr(application, "next_polls", next_polls)
@@ -172,3 +170,13 @@ def test_a_database_that_cannot_be_asked_is_asked_again_by_whoever_told_us(monke
             cluster.told.append("refused")
         assert next_run(service, "poll:news") is None
     assert cluster.told == ["refused", "retire", "leave"]
+
+
+def test_one_node_is_enough_for_retention() -> None:
+    application = FakeApplication()
+    with serving(application) as (running, cluster):
+        running.service._retain()
+        assert application.calls["retention"] == 0
+        cluster.leads = True
+        running.service._retain()
+        assert application.calls["retention"] == 1

@@ -1,6 +1,7 @@
 """Who lost a mailbox stores nothing for it any more, whenever that happened; directly and through PgBouncer."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from bouncepoll.testing import FakeClock
 from tests.contracts.storing import NOW, count, mail, new_url, place
 from tests.servers import wait_until
 from tests.servers.pgbouncer import PgBouncer
+from tests.servers.postgresql import PostgreSQL
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("cluster")]
 
@@ -137,10 +139,75 @@ def test_who_is_frozen_within_a_transaction_keeps_nobody_waiting(subject: Subjec
     assert count(subject.store, "messages") == 1
 
 
-def test_who_only_reads_may_take_its_time(subject: Subject) -> None:
-    with subject.store._database.reading() as connection:
-        setting = connection.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar_one()
-    assert setting == "0"
+@pytest.mark.parametrize(
+    ("query", "waits_for"),
+    [
+        (b"SELECT epoch FROM leases WHERE source = 'news' FOR UPDATE", "ClientRead"),
+        (
+            b"SELECT epoch, repeat('x', 1000) FROM leases, generate_series(1, 1000000) FOR UPDATE OF leases",
+            "ClientWrite",
+        ),
+    ],
+)
+def test_who_is_frozen_within_a_pipeline_or_a_result_keeps_nobody_waiting(
+    subject: Subject, query: bytes, waits_for: str
+) -> None:
+    """To the server it is at work: no time-out of its own ends that."""
+    subject.claim("a", OVER)
+    url = subject.url.replace("+psycopg", "")
+    with closing(psycopg.connect(url, application_name="bouncepoll")) as frozen:
+        # Sent, and then neither the end of the pipeline nor a look at the answer.
+        frozen.pgconn.enter_pipeline_mode()
+        frozen.pgconn.send_query_params(b"BEGIN", None)
+        frozen.pgconn.send_query_params(query, None)
+        frozen.pgconn.flush()
+        wait_until(lambda: _waiting_for(subject) == {waits_for}, "the server to wait for its client")
+        assert subject.store.leases.claim("b", ["news"], LEASE) == []
+        assert subject.store.leases.end_silent(timedelta(minutes=1)) == 0
+        assert subject.store.leases.end_silent(OVER) == 1
+        wait_until(lambda: subject.store.leases.claim("b", ["news"], LEASE) != [], "the lock to be free")
+
+
+def test_who_is_frozen_after_a_pipeline_keeps_nobody_waiting(subject: Subject) -> None:
+    """Through PgBouncer, what comes after the pipeline's end makes the server forget its own time-out."""
+    subject.claim("a", OVER)
+    url = subject.url.replace("+psycopg", "")
+    with closing(psycopg.connect(url, application_name="bouncepoll", autocommit=True)) as frozen:
+        frozen.execute("BEGIN")
+        frozen.cursor().executemany("UPDATE leases SET epoch = epoch + %s WHERE source = 'news'", [(0,), (0,)])
+        assert subject.store.leases.claim("b", ["news"], LEASE) == []
+        wait_until(lambda: subject.store.leases.end_silent(OVER) == 1, "the server to be done")
+        wait_until(lambda: subject.store.leases.claim("b", ["news"], LEASE) != [], "the lock to be free")
+
+
+def test_a_dump_of_the_database_is_left_alone(subject: Subject) -> None:
+    url = subject.direct_url.replace("+psycopg", "")
+    with closing(psycopg.connect(url, application_name="pg_dump")) as dump:
+        dump.pgconn.enter_pipeline_mode()
+        dump.pgconn.send_query_params(b"SELECT 1", None)
+        dump.pgconn.flush()
+        wait_until(lambda: _waiting_for(subject) == {"ClientRead"}, "the server to wait for its client")
+        assert subject.store.leases.end_silent(OVER) == 0
+
+
+def test_who_is_frozen_before_its_first_statement_keeps_no_connection_of_a_pooler(
+    request: pytest.FixtureRequest, tmp_path: Path, postgresql: PostgreSQL
+) -> None:
+    """A frozen node that waited for a connection is given one all the same; here there is just one."""
+    url = new_url("postgresql", request, tmp_path)
+    with PgBouncer.running(postgresql, pool_size=1) as pooler:
+        frozen = open_store(pooler.url(url), clock=FakeClock(NOW), idle_timeout_s=0.5)
+        store = open_store(pooler.url(url), clock=FakeClock(NOW))
+
+        def freeze() -> None:
+            with frozen._database.reading() as connection:
+                assert [lease.owner for lease in store.leases.claim("b", ["news"], LEASE)] == ["b"]
+                connection.exec_driver_sql("SELECT 1")
+
+        with pytest.raises(StoreUnavailable, match="idle"):
+            freeze()
+        frozen.close()
+        store.close()
 
 
 def test_nothing_is_left_with_a_session(subject: Subject) -> None:
@@ -164,3 +231,9 @@ def _in_transaction(subject: Subject) -> int:
         row = connection.execute(query).fetchone()
         assert row is not None
         return int(str(row[0]))
+
+
+def _waiting_for(subject: Subject) -> set[object]:
+    with subject.connect() as connection:
+        query = "SELECT wait_event FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'"
+        return {row[0] for row in connection.execute(f"{query} AND pid <> pg_backend_pid()").fetchall()}

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from bouncepoll.bootstrap import Application
+from bouncepoll.bootstrap._cluster import poll_once
+from bouncepoll.bootstrap._cluster_status import cluster_status
 from tests.contracts.storing import new_url
 from tests.integration.cluster.scene import new_scene
 from tests.servers import wait_until
@@ -43,21 +46,23 @@ def test_nodes_share_and_stand_in_for_each_other(
         assert len(a.events("leases_lost")[0]["mailboxes"]) == 3
         scene.wait_for_shares(a=3, b=3)
 
-        told = json.loads(scene.run("cluster", "status", "--json"))
-        assert told["shared"] is True
-        assert [(node["name"], node["alive"], len(node["mailboxes"])) for node in told["nodes"]] == [
-            ("a", True, 3),
-            ("b", True, 3),
-        ]
-        assert {mailbox["node"] for mailbox in told["mailboxes"]} == {a.id, b.id}
-        assert all(mailbox["lease_until"] > told["at"] for mailbox in told["mailboxes"])
-        [taken] = [json.loads(line) for line in scene.run("poll", "--once", "box000", "--json", status=1).splitlines()]
-        assert f"node {told['mailboxes'][0]['node']} has this mailbox" in taken["error"]
+        with Application(scene.settings()) as application:
+            told = cluster_status(application)
+            outcome = poll_once(application, "box000")
+        assert [(node.name, node.alive, len(node.mailboxes)) for node in told.nodes] == [("a", True, 3), ("b", True, 3)]
+        assert {mailbox.node for mailbox in told.mailboxes} == {a.id, b.id}
+        assert all(mailbox.lease_until is not None and mailbox.lease_until > told.at for mailbox in told.mailboxes)
+        assert outcome.report is None
+        assert f"node {told.mailboxes[0].node} has this mailbox" in str(outcome.error)
 
         scene.arrive(MAILS)
         wait_until(lambda: scene.stored() > 2 * MAILS, "some of the mails to be stored")
         b.kill()
         scene.wait_for_shares(a=MAILBOXES)
+        told_b = next(
+            node for node in json.loads(scene.run("cluster", "status", "--json"))["nodes"] if node["name"] == "b"
+        )
+        assert (told_b["alive"], told_b["mailboxes"]) == (False, [])
         scene.wait_for_all()
 
         a.stop()

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 from structlog.testing import capture_logs
 
+from bouncepoll.bootstrap import system_clock
 from bouncepoll.bootstrap._clockwatch import SharedClock
 from bouncepoll.bootstrap._cluster import Membership, kept, new_node
 from bouncepoll.errors import StoreUnavailable
@@ -143,6 +144,20 @@ def test_who_was_frozen_finds_out_what_it_lost_and_goes_on(room: Room) -> None:
         assert not a.membership.holds(lease)
 
 
+def test_who_was_frozen_finds_out_even_if_it_has_everything_back_at_once(room: Room) -> None:
+    a, b = Member(room, "a"), Member(room, "b", ["news"])
+    a.beat()
+    before = a.membership.lease_of("news")
+    room.clock.advance(timedelta(seconds=LEASE_S + 1))
+    assert b.beat() == ["news"]
+    b.membership.leave()
+    with capture_logs() as logs:
+        assert a.beat() == BOXES
+    assert [entry["mailboxes"] for entry in logs if entry["event"] == "leases_lost"] == [["news"]]
+    assert before is not None
+    assert not a.membership.holds(before)
+
+
 def test_what_ran_out_and_nobody_took_is_kept(room: Room) -> None:
     a = Member(room, "a")
     a.beat()
@@ -167,6 +182,18 @@ def test_who_ends_leaves_at_once_what_it_does_not_poll(room: Room) -> None:
     assert [record.node.name for record in room.leases.status().nodes] == ["b"]
 
 
+def test_one_of_them_leads(room: Room) -> None:
+    a, b = Member(room, "a"), Member(room, "b")
+    assert not a.membership.leads
+    for member in (a, b, a, b):
+        member.beat()
+    assert (a.membership.leads, b.membership.leads) == (True, False)
+    a.membership.retire()
+    a.beat()
+    b.beat()
+    assert (a.membership.leads, b.membership.leads) == (False, True)
+
+
 def test_a_database_that_is_gone_is_told_once_and_holds_up_nothing(room: Room) -> None:
     leases = Broken(room.clock)
     a = Member(room, "a", leases=leases)
@@ -181,7 +208,16 @@ def test_a_database_that_is_gone_is_told_once_and_holds_up_nothing(room: Room) -
         a.beat()
     assert [entry["event"] for entry in logs] == ["cluster_unreachable", "cluster_reachable"]
     leases.gone = True
-    a.membership.leave()
+    with capture_logs() as logs:
+        a.membership.leave()
+        # Once it is known to be gone, nothing is tried.
+        a.membership.beat()
+        leases.gone = False
+        a.membership.leave()
+    assert [entry["error"] for entry in logs if entry["event"] == "cluster_not_left"] == [
+        "the server is gone",
+        "the database does not answer",
+    ]
 
 
 def test_who_could_not_begin_with_a_mailbox_is_asked_again(room: Room) -> None:
@@ -228,3 +264,39 @@ def test_a_command_is_told_that_its_lease_is_lost(room: Room) -> None:
     with kept(room.leases, lease, 0.05) as held:
         wait_until(lambda: not held(), "the loss to be told")
     assert room.leases.status().leases[0].owner == "b"
+
+
+def test_the_thread_beats_until_the_node_leaves() -> None:
+    """In real time, with a short lease: it joins, survives a mistake of ours, retires when asked, and leaves."""
+    leases = Broken(system_clock)
+    membership = Membership(leases, new_node("a", BOXES), 0.3, SharedClock(system_clock))
+    boxes: list[str] = []
+    mistakes = [KeyError("a mistake")]
+
+    def gained(names: Sequence[str]) -> None:
+        if mistakes:
+            raise mistakes.pop()
+        boxes.extend(names)
+
+    with capture_logs() as logs:
+        membership.start(gained, boxes.remove, lambda box: box == "news")
+        wait_until(lambda: boxes == BOXES, "all mailboxes")
+        membership.retire()
+        wait_until(lambda: boxes == [], "none of them")
+        # What is being polled is kept until the end.
+        wait_until(lambda: [r.source for r in leases.status().leases if r.owner is not None] == ["news"], "the rest")
+        membership.leave()
+    assert [record.owner for record in leases.status().leases] == [None] * 4
+    events = [entry["event"] for entry in logs]
+    assert (events[0], events[-1]) == ("cluster_joined", "cluster_left")
+    assert events.count("cluster_failed_unexpectedly") == 1
+
+
+def test_what_a_command_cannot_tell_the_database_ends_by_itself(room: Room) -> None:
+    leases = Broken(room.clock)
+    [lease] = leases.claim("a command", ["news"], timedelta(hours=1))
+    leases.gone = True
+    with capture_logs() as logs, kept(leases, lease, 0.05) as held:
+        wait_until(lambda: bool(logs), "a renewal that fails")
+        assert held()
+    assert {entry["event"] for entry in logs} == {"lease_not_renewed", "lease_not_released"}

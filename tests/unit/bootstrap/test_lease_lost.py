@@ -37,7 +37,7 @@ def test_nothing_is_stored_and_nothing_settled(application: FakedApplication) ->
     assert application.store.mailboxes.all() == []
     # It is no failure of the mailbox: no back-off comes of it.
     assert application.next_poll_at("news") is None
-    assert outcome.next_poll_at == application.clock() + timedelta(seconds=application.poll_interval_s("news"))
+    assert outcome.next_poll_at == application.clock() + timedelta(seconds=15)
     assert application.poll("news").report is not None
 
 
