@@ -78,7 +78,7 @@ def run(folder: Path) -> list[DemoRow]:
         UsageError: ``folder`` holds something else, or the extra ``bouncepoll[demo]`` is not installed.
     """
     _prepare(folder)
-    password = secrets.token_urlsafe(16)
+    password = secrets.token_hex(16)
     with _imap_server(folder, password) as imap_port, _smtp_receiver() as (smtp_port, received):
         config = _write_config(folder, password, imap_port, smtp_port)
         with Application(load(config, env={}, cwd=folder)) as application:

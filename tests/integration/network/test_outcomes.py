@@ -44,6 +44,11 @@ def _failing_once(inner: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def _drained(application: Application) -> bool:
+    application.pausing.run(application.drain)
+    return not application.pausing.paused
+
+
 def test_a_poll_whose_success_cannot_be_noted_fails_like_any_other(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -52,7 +57,7 @@ def test_a_poll_whose_success_cannot_be_noted_fails_like_any_other(
     with Application(settings) as application:
         outcome = application.poll("news")
         assert isinstance(outcome.error, StoreUnavailable)
-        assert application.poll("news").error is None
+        wait_until(lambda: application.poll("news").error is None, "the pause to end")
 
 
 def test_a_connection_that_breaks_after_the_login_is_a_mailbox_out_of_reach(
@@ -80,7 +85,7 @@ def test_a_forward_whose_outcome_cannot_be_noted_is_not_sent_again(
         assert all(application.poll(name).error is None for name in application.mailboxes)
         with pytest.raises(StoreUnavailable):
             application.drain()
-        application.drain()
+        wait_until(lambda: _drained(application), "the pause to end")
         # The lease of what was in hand ends; by then the note is made up for.
         ahead[0] = timedelta(minutes=LATER_MINUTES)
         application.drain()

@@ -43,7 +43,7 @@ class FakedApplication(Application):
     def __init__(self, folder: Path, text: str = CONFIG, *overrides: str) -> None:
         (folder / "config.toml").write_text(text)
         url = f"database.url=sqlite:///{folder / 'mails.db'}"
-        super().__init__(load(None, env={}, cwd=folder, overrides=[url, *overrides]), FakeClock())
+        super().__init__(load(None, env={}, cwd=folder, overrides=[url, "analysis.workers=0", *overrides]), FakeClock())
         if self.template is not None:
             shutil.copy(self.template, folder / "mails.db")
         self.sources = {"news": FakeSource("news", {"INBOX": ()})}

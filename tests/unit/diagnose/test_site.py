@@ -127,6 +127,7 @@ def test_a_maildir(tmp_path: Path) -> None:
     text = f'[mailboxes.news]\nprotocol = "maildir"\npath = "{path}"\nfolders = ["INBOX", "Junk"]\n'
     mail = b"Received: from a by b; Wed, 25 Nov 2026 11:55:00 +0000\r\n" + MAIL
     (path / "new" / "1.a.b").write_bytes(mail)
+    os.utime(path / "new" / "1.a.b", (NOW.timestamp() - 300, NOW.timestamp() - 300))
     found = _mailbox(tmp_path, text, BounceFilter(1, "spring", "news@example.org"))
     assert found["path"].found == f"{path} may be read and changed"
     assert found["folder INBOX"].found == "1 mail"
