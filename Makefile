@@ -52,10 +52,11 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m tests.bench.imap
 	$(BIN)/python -m tests.bench.listener
 
-# What a database with a million mails takes, and how long what is asked of it takes then.
+# What a database with a million mails takes, how long what is asked of it takes then, and a day's peak on top of it.
 bench-load: $(VENV)/.bench
 	./tests/servers/install.sh
 	$(BIN)/python -m tests.bench.load
+	$(BIN)/python -m tests.bench.peak
 
 # The classifier's figures on a labelled corpus (dev/, evaluate.py, score.py); fails below the targets.
 corpus: $(VENV)/.dev

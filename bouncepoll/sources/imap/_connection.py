@@ -6,13 +6,13 @@ Nothing but ``Refused``, ``Dropped``, ``SourceUnavailable`` and ``ConfigurationE
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import structlog
 from imapclient import imap_utf7
 from imapclient.response_parser import parse_response
 
+from bouncepoll import __version__
 from bouncepoll.errors import SourceUnavailable
 from bouncepoll.ports import TokenSource
 from bouncepoll.sources import _budget
@@ -85,7 +85,7 @@ class Connection:
     def _identify(self) -> None:
         """Say who we are (RFC 2971): some servers throttle those they do not know."""
         with suppress(Refused):
-            self.dialogue.run(f'ID ("name" "bouncepoll" "version" {quoted(version("bouncepoll"))})')
+            self.dialogue.run(f'ID ("name" "bouncepoll" "version" {quoted(__version__)})')
 
     def supports(self, capability: str) -> bool:
         """Whether the server announced a capability (RFC 9051 section 7.2.2)."""

@@ -5,6 +5,7 @@ is dead and one waits. Mails are spread over mailboxes by their number, and over
 """
 
 import hashlib
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -29,7 +30,7 @@ from bouncepoll.store.tables import (
 
 NOW = datetime(2026, 11, 2, 10, 0, tzinfo=UTC)
 AGE_DAYS = 180
-_SLICE = 5_000
+_SLICE = 20_000
 _REASONS = ("user_unknown", "mailbox_full", "host_unknown", "content_error")
 
 Row = dict[str, Any]
@@ -63,16 +64,17 @@ def _put(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
     """Write rows that have the same columns; with COPY where there is that."""
     if not rows:
         return
-    if connection.dialect.name != "postgresql":
-        connection.execute(insert(table), rows)
-        return
-    driver = connection.connection.driver_connection
-    assert isinstance(driver, psycopg.Connection)
     columns = list(rows[0])
     bind = [table.c[name].type.dialect_impl(connection.dialect).bind_processor(connection.dialect) for name in columns]
-    with driver.cursor().copy(f"COPY {table.name} ({', '.join(columns)}) FROM STDIN".encode()) as copy:
-        for row in rows:
-            copy.write_row([row[n] if b is None else b(row[n]) for n, b in zip(columns, bind, strict=True)])
+    values = ([row[n] if b is None else b(row[n]) for n, b in zip(columns, bind, strict=True)] for row in rows)
+    driver = connection.connection.driver_connection
+    if isinstance(driver, psycopg.Connection):
+        with driver.cursor().copy(f"COPY {table.name} ({', '.join(columns)}) FROM STDIN".encode()) as copy:
+            for row in values:
+                copy.write_row(row)
+    else:
+        assert isinstance(driver, sqlite3.Connection)
+        driver.executemany(str(insert(table).values(dict.fromkeys(columns)).compile(connection)), values)
 
 
 def _filter_row(number: int) -> Row:
