@@ -3,6 +3,7 @@
 import base64
 import socket
 import ssl
+from functools import lru_cache
 from pathlib import Path
 
 from bouncepoll.errors import ConfigurationError, SourceUnavailable
@@ -53,16 +54,35 @@ class Refused(_Said):
 def tls_context(ca_file: Path | None) -> ssl.SSLContext:
     """Return a context that verifies certificates and host names and wants TLS 1.2 or later.
 
+    To read all authorities of the system for each session would take longer than the rest of a poll, so sessions share
+    it until the files change.
+
     Raises:
         ConfigurationError: ``ca_file`` cannot be read or holds no certificate.
     """
     try:
-        context = ssl.create_default_context(cafile=ca_file)
+        return _tls_context(ca_file, _state_of_authorities() if ca_file is None else _state_of(ca_file))
     except OSError as exc:
         reason = exc.strerror or type(exc).__name__
         raise ConfigurationError(f"ca_file {ca_file}: no certificate can be read from it: {reason}") from exc
+
+
+@lru_cache(maxsize=16)
+def _tls_context(ca_file: Path | None, _state: object) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=ca_file)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
+
+
+def _state_of(path: str | Path) -> tuple[int, ...]:
+    found = Path(path).stat()
+    return (found.st_ino, found.st_mtime_ns, found.st_size)
+
+
+def _state_of_authorities() -> tuple[object, ...]:
+    """Return what changes when the system's authorities do."""
+    places = ssl.get_default_verify_paths()
+    return tuple(_state_of(place) if place else None for place in (places.cafile, places.capath))
 
 
 def said(answer: object, limit: int = _MAX_SAID_CHARACTERS) -> str:
