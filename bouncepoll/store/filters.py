@@ -1,6 +1,6 @@
 """Bounce filters in the database."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -13,7 +13,7 @@ from bouncepoll.model.filter import BounceFilter, ForwardMode
 from bouncepoll.model.trust import TokenUse
 from bouncepoll.model.verdict import Kind
 from bouncepoll.ports import Clock
-from bouncepoll.store.columns import clean
+from bouncepoll.store.columns import chunks, clean
 from bouncepoll.store.database import Database, commit
 from bouncepoll.store.tables import filters
 
@@ -30,6 +30,15 @@ _MAX_FORWARD_ADDRESSES = 1000
 def load(connection: Connection) -> Sequence[BounceFilter]:
     """Return all filters by id."""
     return [_filter_of(row) for row in connection.execute(select(filters).order_by(filters.c.id))]
+
+
+def load_some(connection: Connection, ids: Iterable[int]) -> dict[int, BounceFilter]:
+    """Return the filters of those ids by id."""
+    found = {}
+    for some in chunks(sorted(set(ids))):
+        for row in connection.execute(select(filters).where(filters.c.id.in_(some))):
+            found[row.id] = _filter_of(row)
+    return found
 
 
 class SqlFilters:

@@ -199,7 +199,7 @@ def _items(
         by_group.setdefault((row.message_id, row.filter_id), []).append(row)
     if not by_group:
         return []
-    bounce_filters = {bounce_filter.id: bounce_filter for bounce_filter in filters.load(connection)}
+    bounce_filters = filters.load_some(connection, (filter_id for _message, filter_id in by_group))
     fingerprints = _fingerprints(connection, [message for message, _filter in by_group])
     return [
         OutboxItem(
