@@ -10,6 +10,7 @@ mail and the events gone, a copy that comes again is still known, and neither co
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from time import sleep
 from typing import Any
 
 from sqlalchemy import ColumnElement, Table, and_, delete, select, update
@@ -17,6 +18,9 @@ from sqlalchemy import ColumnElement, Table, and_, delete, select, update
 from bouncepoll.model.records import RetentionCounts
 from bouncepoll.store.database import Database
 from bouncepoll.store.tables import SENT, UNSTRIPPED, blobs, events, messages, outbox, past_events, quarantine, routes
+
+#: SQLite has one writer, and those that wait for it look every 0.1 s: without a rest they hardly ever find it free.
+_REST_S = 0.2
 
 _NOTHING_LEFT: dict[str, Any] = {
     "from_address": "",
@@ -38,7 +42,10 @@ def retain(
     batch: int,
     should_stop: Callable[[], bool],
 ) -> RetentionCounts:
-    """Delete what is older than these ages (None: nothing ever is), ``batch`` rows a transaction; return how many."""
+    """Delete what is older than these ages (None: nothing ever is), ``batch`` rows a transaction; return how many.
+
+    Between transactions others have their turn.
+    """
 
     def in_batches(run: Callable[[], int]) -> int:
         total = 0
@@ -47,6 +54,7 @@ def retain(
             total += done
             if done < batch:
                 break
+            sleep(_REST_S)
         return total
 
     blob_count = event_count = forward_count = message_count = 0

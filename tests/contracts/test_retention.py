@@ -56,6 +56,22 @@ def test_each_kind_of_data_has_its_own_age(store: SqlStore) -> None:
     assert store.retention(now, 0.5, 0.5) == RetentionCounts(blobs=1, events=1, messages=1)
 
 
+def test_others_have_their_turn_between_two_batches(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    for uid in range(5):
+        record(store, mail(f"old{uid}", place(uid + 1)))
+    rests: list[float] = []
+
+    def store_one_meanwhile(seconds: float) -> None:
+        rests.append(seconds)
+        record(store, mail(f"new{len(rests)}", place(100 + len(rests))), now=YEAR)
+
+    monkeypatch.setattr("bouncepoll.store.retention.sleep", store_one_meanwhile)
+    assert store.retention(YEAR, 30, None, batch=2) == RetentionCounts(blobs=5)
+    assert (len(rests), count(store, "blobs")) == (2, 2)
+    # Longer than whoever waits for SQLite's lock sleeps between two looks at it.
+    assert min(rests) > 0.1
+
+
 def test_a_mail_keeps_its_identity_and_nothing_of_people(store: SqlStore) -> None:
     team = store.filters.add(bounce_filter("spring", "team@example.net"))
     [before] = record(store, mail("m1", place(1), recipients=["x@example.com"], filters=[team]))
