@@ -15,7 +15,7 @@ LONGEST_IDLE_S = 25 * 60.0
 #: How often ``should_stop`` is asked where nothing wakes us, and where something does: hundreds of threads that look
 #: twice a second keep a machine busy with nothing.
 _SLICE_S = 0.5
-_WOKEN_SLICE_S = 5.0
+_WOKEN_SLICE_S = 30.0
 _CLOSING_S = 0.5
 _EXISTS = re.compile(rb"\* (\d{1,10}) EXISTS", re.IGNORECASE)
 _EXPUNGE = re.compile(rb"\* \d{1,10} EXPUNGE", re.IGNORECASE)
