@@ -1,9 +1,10 @@
 """A day's peak: one ``bouncepoll serve``, 200 mailboxes, a database with a million mails, 50,000 new ones in waves.
 
 ``python -m tests.bench.peak [sqlite|postgresql ...] [--stored 1000000] [--new 50000] [--mailboxes 200]``: fills the
-database, starts the service, measures a minute without mails, lets a wave of mails come every 30 seconds, and says how
-long each wave waited; then retention deletes the octets of half of what is stored while more mails come. Exits with
-1 when the last wave waited longer than the first and longer than the time between two polls, or when a count is wrong.
+database, starts the service, measures two minutes without mails, lets a wave of mails come every 30 seconds, and says
+how long each wave waited; then retention deletes the octets of half of what is stored while more mails come. Exits with
+1 when the last wave waited twice as long as the first and longer than the time between two polls, or when a count is
+wrong.
 """
 
 import argparse
