@@ -58,7 +58,8 @@ class SourceUnavailable(TransientError):
 class StoreUnavailable(TransientError):
     """The database is locked, full, read-only or gone: nothing else can be stored either.
 
-    ``reason`` is one of ``full``, ``locked``, ``read_only``, ``replaced``, ``schema``, ``damaged`` and ``unreachable``.
+    ``reason`` is one of ``full``, ``locked``, ``read_only``, ``replaced``, ``schema``, ``damaged``,
+    ``refused`` (the login, or the right to the file) and ``unreachable``.
     """
 
     def __init__(self, message: str, *, reason: str = "unreachable") -> None:

@@ -32,7 +32,7 @@ _FRESH_S = 10.0
 #: A scrape waits so long for the database, then it shows what it had.
 _PATIENCE_S = 2.0
 #: ``StoreUnavailable.reason``, each of which is a label.
-REASONS = ("full", "locked", "read_only", "replaced", "schema", "damaged", "unreachable")
+REASONS = ("full", "locked", "read_only", "replaced", "schema", "damaged", "refused", "unreachable")
 
 
 class Metrics:

@@ -23,6 +23,8 @@ _FIRST_DELAY_S = 0.5
 _LONGEST_DELAY_S = 60.0
 #: What fails again so soon after a pause goes on with the delay it had.
 _RELAPSE_S = 60.0
+# What may pass without anybody mending the configuration.
+_PASSING = frozenset({"full", "locked", "read_only", "unreachable"})
 
 
 class Pausing:
@@ -35,6 +37,7 @@ class Pausing:
         spread_s: float = 0.0,
         rng: random.Random | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """``prove`` writes to the database or raises ``StoreUnavailable``; it is told whether it failed before.
 
@@ -44,6 +47,7 @@ class Pausing:
         self._spread_s = spread_s
         self._random = rng or random.Random()  # noqa: S311 - spreads polls, guards nothing.
         self._monotonic = monotonic
+        self._sleep = sleep
         self._guard = threading.Lock()
         self._cause: StoreUnavailable | None = None
         self._proved_until = -1.0
@@ -79,6 +83,20 @@ class Pausing:
                 self._retry_later(exc)
                 raise
             self._resume()
+
+    def wait(self) -> None:
+        """Return when the database takes writes, however long that takes.
+
+        Raises:
+            StoreUnavailable: it does not, for a reason that does not pass by itself.
+        """
+        while True:
+            try:
+                return self.check()
+            except StoreUnavailable as exc:
+                if exc.reason not in _PASSING:
+                    raise
+                self._sleep(self.again_in_s())
 
     @staticmethod
     def is_cause(error: BouncepollError | None) -> bool:

@@ -2,7 +2,8 @@
 
 import os
 import sys
-from contextlib import nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -35,8 +36,7 @@ def serve(context: typer.Context) -> None:
     """Poll all mailboxes, listen for mails, and drain the outbox until SIGTERM; logs go to standard error."""
     state = state_of(context)
     _configure_logs(state)
-    with hardened(state.settings.exposed), state.application() as application, application.exclusive():
-        keep_private(application.store.file)
+    with hardened(state.settings.exposed), state.application() as application, _held(application, wait=True):
         listening = state.settings.listener.is_on
         if not application.mailboxes and not listening:
             raise ConfigurationError(NO_MAILBOX)
@@ -57,8 +57,7 @@ def poll(
     """Poll mailboxes, store what is there, and forward what is due; exit 1 when a mailbox failed."""
     state = state_of(context)
     _configure_logs(state)
-    with hardened(state.settings.exposed), state.application() as application, application.exclusive():
-        keep_private(application.store.file)
+    with hardened(state.settings.exposed), state.application() as application, _held(application, wait=not once):
         names = list(dict.fromkeys(mailbox or sorted(application.mailboxes)))
         if not names:
             raise ConfigurationError(NO_MAILBOX)
@@ -100,6 +99,16 @@ def demo(
     say(f"The database and the mails are in {folder}. Try next:")
     for command in demonstration.next_steps(folder):
         say(f"  {command}")
+
+
+@contextmanager
+def _held(application: Application, *, wait: bool) -> Iterator[None]:
+    """Open the database to poll into it; ``wait`` for one that is not up yet, as after the start of a machine."""
+    if wait:
+        application.pausing.wait()
+    with application.exclusive():
+        keep_private(application.store.file)
+        yield
 
 
 def _run(application: Application, mailboxes: list[str], *, listen: bool = False, measure: bool = False) -> None:

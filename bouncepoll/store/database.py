@@ -74,6 +74,11 @@ _REASONS = (
     ("no such table", "schema"),
     ("no such column", "schema"),
     ("relation", "schema"),
+    ("undefined", "schema"),
+    ("unable to open", "refused"),
+    ("does not exist", "refused"),
+    ("authentication failed", "refused"),
+    ("pg_hba.conf", "refused"),
 )
 _OTHER_ADVICE = "check that the database runs and can be reached; the next run repeats the work"
 
@@ -247,7 +252,9 @@ def file_exists(file: Path) -> bool:
     try:
         return file.exists()
     except OSError as exc:
-        raise StoreUnavailable(f"{file}: cannot be opened: {exc.strerror}; check database.url and the folder") from exc
+        raise StoreUnavailable(
+            f"{file}: cannot be opened: {exc.strerror}; check database.url and the folder", reason="refused"
+        ) from exc
 
 
 def prepare_file(file: Path) -> None:
@@ -262,7 +269,8 @@ def prepare_file(file: Path) -> None:
             os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as exc:
         raise StoreUnavailable(
-            f"{file}: cannot be made: {exc.strerror}; check database.url and who may write to the folder"
+            f"{file}: cannot be made: {exc.strerror}; check database.url and who may write to the folder",
+            reason="refused",
         ) from exc
 
 

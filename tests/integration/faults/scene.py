@@ -46,15 +46,18 @@ class Scene:
         self.pid = 0
 
     @contextmanager
-    def serving(self, env: Mapping[str, str] | None = None, stderr: IO[bytes] | int | None = None) -> Iterator[None]:
-        """Run ``serve``; it has to end well."""
+    def serving(
+        self, env: Mapping[str, str] | None = None, stderr: IO[bytes] | int | None = None, *, started: bool = True
+    ) -> Iterator[None]:
+        """Run ``serve``; it has to end well. ``started``: wait until it works."""
         with self.log.open("wb") as output:
             process = subprocess.Popen(
                 self.site.command("serve"), stdout=output, stderr=stderr or output, env=os.environ | dict(env or {})
             )
         self.pid = process.pid
         try:
-            wait_until(lambda: bool(self.metrics()), "serve to start")
+            if started:
+                wait_until(lambda: bool(self.metrics()), "serve to start")
             yield
             process.send_signal(signal.SIGTERM)
             assert process.wait(60) == 0

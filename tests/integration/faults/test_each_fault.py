@@ -13,6 +13,7 @@ import pytest
 from tests.integration.faults.clock import faketime
 from tests.integration.faults.disk import Limited, mounted
 from tests.integration.faults.scene import Scene
+from tests.servers import wait_until
 from tests.servers.dovecot import Dovecot
 from tests.servers.postfix import Postfix
 from tests.servers.postgresql import PostgreSQL
@@ -224,3 +225,34 @@ def test_thirty_years_and_back(tmp_path: Path, dovecot: Dovecot, postfix: Postfi
             scene.all_is_done()
         assert scene.site.count("SELECT count(*) FROM blobs") > 0
         assert scene.events("mailbox_failed", "job_failed", "polls_paused") == []
+
+
+def test_a_database_that_is_down_at_the_start_is_waited_for(
+    tmp_path: Path, dovecot: Dovecot, postfix: Postfix, postgresql: PostgreSQL
+) -> None:
+    scene = Scene(tmp_path, postgresql.new_database(), dovecot, postfix)
+    scene.put(5)
+    before = scene.logins()
+    postgresql.stop()
+    with scene.serving(started=False):
+        try:
+            wait_until(lambda: len(scene.events("polls_still_paused")) > 1, "serve to look for the database again")
+            assert scene.logins() == before
+        finally:
+            postgresql.start()
+        scene.resumed(1)
+        scene.all_is_done()
+    assert len(scene.events("polls_paused")) == 1
+
+
+def test_a_login_that_is_refused_at_the_start_is_not_waited_for(
+    tmp_path: Path, dovecot: Dovecot, postfix: Postfix, postgresql: PostgreSQL
+) -> None:
+    url = postgresql.new_database()
+    scene = Scene(tmp_path, url, dovecot, postfix)
+    text = scene.site.config.read_text(encoding="utf-8")
+    wrong = text.replace(url, f"{url.rpartition('/')[0]}/nobody_made_it")
+    scene.site.config.write_text(wrong, encoding="utf-8")
+    ended = subprocess.run(scene.site.command("serve"), capture_output=True, text=True, check=False, timeout=120)
+    assert ended.returncode == 1
+    assert 'database "nobody_made_it" does not exist' in ended.stderr

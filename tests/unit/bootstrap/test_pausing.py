@@ -18,12 +18,26 @@ class Scene:
         self.now = 1000.0
         self.failure: StoreUnavailable | None = None
         self.asked: list[bool] = []
-        self.pausing = Pausing(self._prove, spread_s=spread_s, rng=random.Random(1), monotonic=lambda: self.now)
+        self.slept_s: list[float] = []
+        self.mended_at = float("inf")
+        self.pausing = Pausing(
+            self._prove,
+            spread_s=spread_s,
+            rng=random.Random(1),
+            monotonic=lambda: self.now,
+            sleep=self._sleep,
+        )
 
     def _prove(self, failed_before: bool) -> None:
         self.asked.append(failed_before)
         if self.failure is not None:
             raise self.failure
+
+    def _sleep(self, seconds: float) -> None:
+        self.slept_s.append(seconds)
+        self.now += seconds
+        if self.now >= self.mended_at:
+            self.failure = None
 
     def refused(self) -> bool:
         try:
@@ -158,3 +172,24 @@ def test_many_threads_ask_once() -> None:
         thread.join(20)
     assert refused == [True] * 8
     assert scene.asked == [False]
+
+
+def test_a_database_that_comes_up_late_is_waited_for() -> None:
+    scene = Scene()
+    scene.failure = StoreUnavailable("nobody listens there", reason="unreachable")
+    scene.mended_at = scene.now + 200.0
+    with capture_logs() as logs:
+        scene.pausing.wait()
+    assert [entry["event"] for entry in logs if entry["log_level"] != "debug"] == ["polls_paused", "polls_resumed"]
+    assert scene.slept_s[0] == 0.5
+    assert max(scene.slept_s) == 60.0
+    assert not scene.pausing.paused
+
+
+@pytest.mark.parametrize("reason", ["refused", "schema", "damaged", "replaced"])
+def test_what_somebody_has_to_mend_is_not_waited_for(reason: str) -> None:
+    scene = Scene()
+    scene.failure = StoreUnavailable("mend it", reason=reason)
+    with pytest.raises(StoreUnavailable, match="mend it"):
+        scene.pausing.wait()
+    assert scene.slept_s == []
