@@ -240,7 +240,12 @@ def commit(connection: Connection) -> None:
 
 def insert_into(connection: Connection, table: Table) -> "postgresql.Insert | sqlite.Insert":
     """Return an INSERT that knows ON CONFLICT, in the connection's dialect."""
-    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+    return insert_for(connection.dialect.name, table)
+
+
+def insert_for(dialect: str, table: Table) -> "postgresql.Insert | sqlite.Insert":
+    """Return an INSERT that knows ON CONFLICT, in the dialect of that name."""
+    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
 
 
 def file_exists(file: Path) -> bool:

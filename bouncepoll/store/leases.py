@@ -9,7 +9,21 @@ from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, DateTime, Row, Select, Update, delete, func, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    DateTime,
+    Row,
+    Select,
+    Update,
+    bindparam,
+    delete,
+    func,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 
 from bouncepoll.errors import LeaseLost
@@ -115,27 +129,32 @@ class SqlLeases:
             return _view(connection)
 
 
+_OURS = select(leases.c.epoch).where(
+    *(leases.c[name] == bindparam(f"of_{name}") for name in ("source", "owner", "epoch"))
+)
+_OURS_LOCKED = _OURS.with_for_update(read=True, key_share=True)
+
+
 class LeaseFence:
     """The ``Fence`` of who polls a mailbox: it lets pass as long as the lease is its holder's."""
 
     def __init__(self, lease: Lease) -> None:
-        ours = (leases.c.source == lease.source, leases.c.owner == lease.owner, leases.c.epoch == lease.epoch)
         self._source = lease.source
-        self._query = select(leases.c.epoch).where(*ours)
+        self._ours = {"of_source": lease.source, "of_owner": lease.owner, "of_epoch": lease.epoch}
 
     def look(self, connection: Connection) -> None:
         """Raise ``LeaseLost`` when another one has the mailbox already.
 
         No lock is held for what follows: a process frozen while it reads would keep the mailbox for good.
         """
-        self._check(connection, self._query)
+        self._check(connection, _OURS)
 
     def hold(self, connection: Connection) -> None:
         """Raise ``LeaseLost`` when another one has the mailbox; nobody gets it until the transaction is over."""
-        self._check(connection, self._query.with_for_update(read=True, key_share=True))
+        self._check(connection, _OURS_LOCKED)
 
     def _check(self, connection: Connection, query: Select[Any]) -> None:
-        if connection.execute(query).one_or_none() is None:
+        if connection.execute(query, self._ours).one_or_none() is None:
             raise LeaseLost(
                 f"{self._source}: another node has this mailbox now; nothing was stored, and that node reads it "
                 "('bouncepoll cluster status' shows it)"

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, select, update
+from sqlalchemy import ColumnElement, Connection, Integer, Row, Select, and_, bindparam, select, update
 
 from bouncepoll.errors import MessageUnreadable
 from bouncepoll.model.mailbox import Scan
@@ -45,13 +45,20 @@ def values_of(ref: MessageRef) -> dict[str, Any]:
     }
 
 
-def in_folder(source: str, folder: str, uidvalidity: int | None) -> ColumnElement[bool]:
-    """Return the condition for the places of one folder under one UIDVALIDITY."""
-    return and_(
-        places.c.source == source,
-        places.c.folder == folder,
-        places.c.uidvalidity == (uidvalidity or NO_UIDVALIDITY),
-    )
+# Of one folder under one UIDVALIDITY. What every poll asks is built once: that costs more than asking it.
+_IN_FOLDER = and_(*(places.c[name] == bindparam(f"of_{name}") for name in ("source", "folder", "uidvalidity")))
+_KNOWN = select(places.c.uid).where(
+    _IN_FOLDER, places.c.uid.in_(bindparam("uids", expanding=True)), places.c.state != PlaceState.RETRY
+)
+_UNSETTLED = (
+    select(places.c.uid).where(_IN_FOLDER, UNSETTLED).order_by(places.c.id).limit(bindparam("at_most", type_=Integer))
+)
+_AWAITING_RETRY = select(places.c.uid).where(_IN_FOLDER, AWAITING_RETRY)
+
+
+def _folder(source: str, folder: str, uidvalidity: int | None) -> dict[str, Any]:
+    """Return what ``_IN_FOLDER`` asks for."""
+    return {"of_source": source, "of_folder": folder, "of_uidvalidity": uidvalidity or NO_UIDVALIDITY}
 
 
 def find(connection: Connection, refs: Iterable[MessageRef]) -> dict[MessageRef, Row[Any]]:
@@ -68,18 +75,16 @@ def find(connection: Connection, refs: Iterable[MessageRef]) -> dict[MessageRef,
 def known(connection: Connection, scan: Scan) -> frozenset[str]:
     """Return those UIDs of the scan that need no fetching; see ``ports.UnitOfWork.known``."""
     found: set[str] = set()
-    in_this = in_folder(scan.source, scan.folder, scan.uidvalidity)
+    this = _folder(scan.source, scan.folder, scan.uidvalidity)
     for uids in chunks(scan.uids):
-        query = select(places.c.uid).where(in_this, places.c.uid.in_(uids), places.c.state != PlaceState.RETRY)
-        found.update(connection.scalars(query))
+        found.update(connection.scalars(_KNOWN, {**this, "uids": uids}))
     return frozenset(found)
 
 
 def unsettled(connection: Connection, scan: Scan, limit: int) -> Sequence[MessageRef]:
     """Return stored places the mailbox was not told about; see ``ports.UnitOfWork.unsettled``."""
-    in_this = in_folder(scan.source, scan.folder, scan.uidvalidity)
-    query = select(places.c.uid).where(in_this, UNSETTLED).order_by(places.c.id).limit(limit)
-    return [scan.ref(uid) for uid in connection.scalars(query)]
+    this = _folder(scan.source, scan.folder, scan.uidvalidity)
+    return [scan.ref(uid) for uid in connection.scalars(_UNSETTLED, {**this, "at_most": limit})]
 
 
 def mark_settled(connection: Connection, refs: Iterable[MessageRef]) -> None:
@@ -93,8 +98,8 @@ def lowest_retry(connection: Connection, source: str, folder: str, uidvalidity: 
 
     UIDs that are no numbers (POP3) do not count.
     """
-    query = select(places.c.uid).where(in_folder(source, folder, uidvalidity), AWAITING_RETRY)
-    return min((int(uid) for uid in connection.scalars(query) if uid.isdecimal()), default=None)
+    found = connection.scalars(_AWAITING_RETRY, _folder(source, folder, uidvalidity))
+    return min((int(uid) for uid in found if uid.isdecimal()), default=None)
 
 
 def stored_ids(refs: Iterable[MessageRef]) -> Iterator[Select[tuple[int]]]:
@@ -105,9 +110,11 @@ def stored_ids(refs: Iterable[MessageRef]) -> Iterator[Select[tuple[int]]]:
 
 def _conditions(refs: Iterable[MessageRef]) -> Iterator[ColumnElement[bool]]:
     """Yield conditions that together name these places, each short enough for one statement."""
-    by_folder: defaultdict[tuple[str, str, int | None], set[str]] = defaultdict(set)
+    by_folder: defaultdict[tuple[str, str, int], set[str]] = defaultdict(set)
     for ref in refs:
-        by_folder[ref.source, ref.folder, ref.uidvalidity].add(ref.uid)
+        by_folder[ref.source, ref.folder, ref.uidvalidity or NO_UIDVALIDITY].add(ref.uid)
+    columns = (places.c.source, places.c.folder, places.c.uidvalidity)
     for folder, uids in by_folder.items():
+        in_this = [column == value for column, value in zip(columns, folder, strict=True)]
         for chunk in chunks(sorted(uids)):
-            yield and_(in_folder(*folder), places.c.uid.in_(chunk))
+            yield and_(*in_this, places.c.uid.in_(chunk))

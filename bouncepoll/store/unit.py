@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from bouncepoll.model.filter import BounceFilter
 from bouncepoll.model.mailbox import Cursor, Scan
@@ -12,6 +12,10 @@ from bouncepoll.ports import Entry, Recorded
 from bouncepoll.store import filters, places, quarantine, recording
 from bouncepoll.store.database import commit, insert_into
 from bouncepoll.store.tables import cursors
+
+_CURSOR = select(cursors.c.uidvalidity, cursors.c.high_water, cursors.c.highest_modseq).where(
+    cursors.c.source == bindparam("of_source"), cursors.c.folder == bindparam("of_folder")
+)
 
 
 class SqlUnitOfWork:
@@ -22,10 +26,7 @@ class SqlUnitOfWork:
 
     def cursor(self, source: str, folder: str) -> Cursor | None:
         """Return how far the folder was read; just before a mail of it that is to be read again."""
-        query = select(cursors.c.uidvalidity, cursors.c.high_water, cursors.c.highest_modseq).where(
-            cursors.c.source == source, cursors.c.folder == folder
-        )
-        row = self._connection.execute(query).one_or_none()
+        row = self._connection.execute(_CURSOR, {"of_source": source, "of_folder": folder}).one_or_none()
         if row is None:
             return None
         uidvalidity = row.uidvalidity or None
