@@ -41,6 +41,8 @@ _ADVICE = (
     ("unable to open", "check that the folder exists and that this user may write to it"),
     ("is full", "free space on that file system; nothing was stored, and the next run repeats the work"),
     ("no space left", "free space on the server; nothing was stored, and the next run repeats the work"),
+    # What PostgreSQL says to whoever connects while its disk is full.
+    ("could not write init file", "free space on the server; nothing was stored, and the next run repeats the work"),
     ("disk i/o error", "check the disk and the space on it; nothing was stored, and the next run repeats the work"),
     ("malformed", "the file is damaged; restore the last backup"),
     ("not a database", "the file is something else; check database.url"),
@@ -67,6 +69,7 @@ _REASONS = (
     ("readonly", "read_only"),
     ("is full", "full"),
     ("no space left", "full"),
+    ("could not write init file", "full"),
     ("wrote only", "full"),
     ("disk i/o error", "full"),
     ("malformed", "damaged"),

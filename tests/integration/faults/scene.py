@@ -49,7 +49,10 @@ class Scene:
     def serving(
         self, env: Mapping[str, str] | None = None, stderr: IO[bytes] | int | None = None, *, started: bool = True
     ) -> Iterator[None]:
-        """Run ``serve``; it has to end well. ``started``: wait until it works."""
+        """Run ``serve``; it has to end well. ``started``: wait until it works.
+
+        What fails before that ends it, or finds no mailbox to hold.
+        """
         with self.log.open("wb") as output:
             process = subprocess.Popen(
                 self.site.command("serve"), stdout=output, stderr=stderr or output, env=os.environ | dict(env or {})
@@ -57,7 +60,7 @@ class Scene:
         self.pid = process.pid
         try:
             if started:
-                wait_until(lambda: bool(self.metrics()), "serve to start")
+                wait_until(lambda: all(self._polls("ok")), "serve to poll each mailbox")
             yield
             process.send_signal(signal.SIGTERM)
             assert process.wait(60) == 0
@@ -98,8 +101,8 @@ class Scene:
         wait_until(lambda: len(self.events("polls_paused")) == number, f"pause {number}")
         assert self.events("polls_paused")[-1]["reason"] == reason, self.events("polls_paused")[-1]
         # One poll of a mailbox at a time: once one was held, none is under way that began before.
-        held = self._held()
-        wait_until(lambda: all(now > before for now, before in zip(self._held(), held, strict=True)), "held polls")
+        held = self._polls("held")
+        wait_until(lambda: all(now > was for now, was in zip(self._polls("held"), held, strict=True)), "held polls")
         before, tried = self.logins(), len(self.events("polls_still_paused"))
         assert self.metrics()[f'bouncepoll_polls_paused{{reason="{reason}"}}'] == 1
         wait_until(lambda: len(self.events("polls_still_paused")) > tried, "the database to be tried again", 60)
@@ -123,9 +126,10 @@ class Scene:
             return {}
         return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if line[0] != "#"}
 
-    def _held(self) -> list[float]:
+    def _polls(self, outcome: str) -> list[float]:
         shown = self.metrics()
-        return [shown[f'bouncepoll_polls_total{{mailbox="{name}",outcome="held"}}'] for name in self.site.users]
+        names = (f'bouncepoll_polls_total{{mailbox="{name}",outcome="{outcome}"}}' for name in self.site.users)
+        return [shown.get(name, 0.0) for name in names]
 
     def logins(self) -> int:
         """Return how often somebody logged in to the mailboxes so far."""

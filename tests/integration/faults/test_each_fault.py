@@ -118,22 +118,28 @@ def _read_only(server: PostgreSQL, url: str) -> Iterator[None]:
     database = url.rpartition("/")[2]
     server.execute(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
     server.end_sessions(url)
-    yield
-    server.execute(f"ALTER DATABASE {database} RESET default_transaction_read_only")
+    try:
+        yield
+    finally:
+        server.execute(f"ALTER DATABASE {database} RESET default_transaction_read_only")
 
 
 def _stopped(server: PostgreSQL, _url: str) -> Iterator[None]:
     server.stop()
-    yield
-    server.start()
+    try:
+        yield
+    finally:
+        server.start()
 
 
 def _refuses(server: PostgreSQL, url: str) -> Iterator[None]:
     database = url.rpartition("/")[2]
     server.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS false")
     server.end_sessions(url)
-    yield
-    server.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS true")
+    try:
+        yield
+    finally:
+        server.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS true")
 
 
 @pytest.mark.parametrize(
