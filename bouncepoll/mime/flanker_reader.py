@@ -55,6 +55,8 @@ def _node(part: Any, text: str, default: ContentType, outer: frozenset[str]) -> 
     if content_type.is_mail and transfer.is_identity(split.head.encoding):
         if not part.content_type.is_message_container():
             raise Unreadable("flanker does not open this mail")
+        if part.enclosed is None or part.enclosed._container.start != split.body_start:  # noqa: SLF001
+            raise Unreadable("flanker sees the beginning of an enclosed mail elsewhere")
         return container(split, content_type, (_node(part.enclosed, text, DEFAULT_TYPE, outer),))
     return leaf(split, content_type, text[split.body_start : end])
 
