@@ -58,6 +58,8 @@ def _node(part: Any, text: str, default: ContentType, outer: frozenset[str]) -> 
         if part.enclosed is None or part.enclosed._container.start != split.body_start:  # noqa: SLF001
             raise Unreadable("flanker sees the beginning of an enclosed mail elsewhere")
         return container(split, content_type, (_node(part.enclosed, text, DEFAULT_TYPE, outer),))
+    if part._container.end + 1 < len(text) and not _precedes_delimiter(text, end, outer):  # noqa: SLF001
+        raise Unreadable("flanker ends a part too early")
     return leaf(split, content_type, text[split.body_start : end])
 
 
@@ -84,6 +86,10 @@ def _delimiters_seen(text: str, boundary: str) -> bool:
 def _follows_delimiter(text: str, start: int, boundary: str) -> bool:
     line_start = text.rfind("\n", 0, max(0, start - 1)) + 1
     return text[line_start:start].rstrip() == f"--{boundary}"
+
+
+def _precedes_delimiter(text: str, end: int, boundaries: frozenset[str]) -> bool:
+    return any(text.startswith((f"--{name}", f"\n--{name}"), end) for name in boundaries)
 
 
 @functools.cache

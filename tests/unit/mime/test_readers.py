@@ -144,6 +144,7 @@ def test_in_doubt_flanker_is_asked_first(monkeypatch: pytest.MonkeyPatch) -> Non
         (flanker_reader.read, multipart("\none").replace("--b\n", "--b \n")),
         (flanker_reader.read, multipart("Content-Type: multipart/mixed; boundary=b\n\n--b\n\none\n--b--\n")),
         (flanker_reader.read, multipart("Content-Type: message/rfc822\nno field and no blank line\nX: 1\n")),
+        (flanker_reader.read, "Content-Type: !multipart/mixed; boundary=b\n\n--b\n\none\n--b--\n"),
         (stdlib_reader.read, "Subject: x\nno field\nTo: a@example.org\n\ntext\n"),
         (stdlib_reader.read, " continuation\n\ntext\n"),
         (stdlib_reader.read, "Content-Type: multipart/mixed; boundary=b\n\nno parts\n"),
