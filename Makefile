@@ -7,7 +7,7 @@ CHECKED := bouncepoll migrations tests docs
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-header --quiet --upgrade
 
-.PHONY: demo test test-all test-reliability fuzz check unit bench bench-load corpus audit lock docs servers clean
+.PHONY: demo test test-all compiled test-compiled test-reliability fuzz check unit bench bench-load corpus audit lock docs servers clean
 
 demo: $(VENV)/.demo
 	$(BIN)/bouncepoll demo
@@ -30,6 +30,19 @@ unit: $(VENV)/.dev
 test-all: $(VENV)/.dev
 	./tests/all-pythons.sh 3.11 3.12 3.13
 
+# The wheel whose reader and classifier are compiled, in build/compiled/wheel; the tests of these, on its modules.
+COMPILED := build/compiled
+compiled: $(COMPILED)/.made
+
+test-compiled: $(COMPILED)/.made
+	PYTHONSAFEPATH=1 PYTHONPATH=$(COMPILED)/package:. $(BIN)/python -m pytest --import-mode=importlib tests/compiled tests/corpus tests/unit/classify \
+		tests/unit/mime tests/unit/policy tests/fuzz tests/integration/isolation -n 2 --dist loadgroup -q
+
+$(COMPILED)/.made: $(shell find bouncepoll -name '*.py') pyproject.toml tests/compiled/build.sh | $(VENV)/.dev
+	./tests/servers/install.sh compiled
+	./tests/compiled/build.sh $(BIN)/python $(COMPILED)
+	touch $@
+
 # The long forms of the tests that try to break the promises of docs/reliability.md: deaths at every step and at random
 # instants, broken networks, full disks, clocks that are set, hostile mails; at most half an hour.
 test-reliability: servers $(VENV)/.dev
@@ -46,9 +59,9 @@ fuzz: $(VENV)/.dev
 
 # How fast we are beside peers and beside the servers themselves, each on the same mails in one run: the classifier
 # (CORPUS: a folder of mails, else our samples), the IMAP drain and the whole pipeline, the listener.
-bench: $(VENV)/.bench
+bench: $(VENV)/.bench $(COMPILED)/.made
 	./tests/servers/install.sh bench
-	$(BIN)/python -m tests.bench.classifiers $(CORPUS)
+	$(BIN)/python -m tests.bench.classifiers --compiled $(COMPILED)/package $(CORPUS)
 	$(BIN)/python -m tests.bench.imap
 	$(BIN)/python -m tests.bench.listener
 
@@ -84,4 +97,4 @@ $(VENV)/.%: requirements/%.txt pyproject.toml tests/venv.sh
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo .coverage* .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build demo .coverage* .mypy_cache .ruff_cache .pytest_cache

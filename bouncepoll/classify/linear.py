@@ -182,8 +182,8 @@ class PatternSet:
         """``options``: ``re2.Options``."""
         self._options = options
         self._patterns: list[str] = []
-        self._ascii: Any = None
-        self._unicode: Any = None
+        self._ascii: Callable[[bytes], Sequence[int]] | None = None
+        self._unicode: Callable[[bytes], Sequence[int]] | None = None
 
     def add(self, pattern: str) -> None:
         """Add a pattern that RE2 takes; the first one is number 0."""
@@ -195,12 +195,12 @@ class PatternSet:
         if len(octets) == len(text):
             if self._ascii is None:
                 self._ascii = self._compiled(is_ascii=True)
-            return self._ascii.Match(octets) or ()
+            return self._ascii(octets)
         if self._unicode is None:
             self._unicode = self._compiled(is_ascii=False)
-        return self._unicode.Match(octets) or ()
+        return self._unicode(octets)
 
-    def _compiled(self, *, is_ascii: bool) -> Any:
+    def _compiled(self, *, is_ascii: bool) -> Callable[[bytes], Sequence[int]]:
         options: Any = self._options
         patterns: Sequence[str | bytes] = self._patterns
         if is_ascii:
@@ -209,7 +209,8 @@ class PatternSet:
         for pattern in patterns:
             compiled.Add(pattern)
         compiled.Compile()
-        return compiled
+        match: Callable[[bytes], Sequence[int]] = compiled._set.Match  # noqa: SLF001 - see above
+        return match
 
 
 def _for_ascii(patterns: Sequence[str], options: Any) -> tuple[Any, list[bytes]]:

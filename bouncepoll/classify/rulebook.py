@@ -4,7 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 from bouncepoll.classify import linear
@@ -284,6 +284,8 @@ class _PatternSet:
 
     def __init__(self, rules: Iterable[tuple[int, Rule]], field: str) -> None:
         """``rules`` with their indices, in order of precedence."""
+        # Made when it is first needed.
+        self._scan: tuple[linear.PatternSet, list[tuple[int, bool]]] | None = None
         self._patterns: list[str] = []
         self._owners: list[int] = []
         for index, rule in rules:
@@ -292,9 +294,8 @@ class _PatternSet:
                 self._owners.append(index)
         self._compiled: Callable[[str], linear.Pattern] = cache(compile_pattern)
 
-    @cached_property
-    def _scan(self) -> tuple[linear.PatternSet, list[tuple[int, bool]]]:
-        """What is looked for, and for each part its pattern and whether that has to be asked; made when needed."""
+    def _made_scan(self) -> tuple[linear.PatternSet, list[tuple[int, bool]]]:
+        """Return what is looked for, and for each part its pattern and whether that has to be asked."""
         scan = linear.PatternSet(_options())
         parts: list[tuple[int, bool]] = []
         for at, pattern in enumerate(self._patterns):
@@ -307,6 +308,8 @@ class _PatternSet:
         """Return the patterns that may match, in order of precedence, and whether each has to be asked (``is_in``)."""
         if not text or not self._owners:
             return ()
+        if self._scan is None:
+            self._scan = self._made_scan()
         scan, parts = self._scan
         found: dict[int, bool] = {}
         for at in scan.found(text):

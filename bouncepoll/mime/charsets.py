@@ -77,7 +77,7 @@ _SUPERSETS = {
 }
 _MAX_NAME_CHARS = 60
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+\-]{0,38}")
-_SURROGATES = re.compile("[\ud800-\udfff]")
+_SURROGATES = re.compile(f"[{chr(0xD800)}-{chr(0xDFFF)}]")
 _C1_CONTROLS = re.compile(rb"[\x80-\x9f]")
 _SHIFT_TO_JIS = b"\x1b$"
 _ASCII = bytes(range(128))

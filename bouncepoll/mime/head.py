@@ -117,7 +117,9 @@ class Head(Sequence[Header]):
         return self.fields[index]
 
     def __eq__(self, other: object) -> bool:
-        return self.fields == tuple(other) if isinstance(other, (Head, tuple)) else NotImplemented
+        if not isinstance(other, (Head, tuple)):
+            return NotImplemented
+        return self.fields == tuple(other)
 
     def __hash__(self) -> int:
         return hash(self.fields)

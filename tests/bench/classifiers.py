@@ -1,10 +1,12 @@
 """How fast bouncepoll reads reports, beside its peers, on the same mails, one process each, one after the other.
 
-usage: classifiers.py [--seconds S] [FOLDER]; the folder's labels.jsonl, where it has one, picks the reports out.
+usage: classifiers.py [--seconds S] [--compiled PACKAGE] [FOLDER]; the folder's labels.jsonl, where it has one, picks the
+reports out. PACKAGE: the folder with the compiled modules (tests/compiled/build.sh), which then stand for bouncepoll.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -25,19 +27,35 @@ def reports(folder: Path) -> list[str]:
     return sorted(str(path) for path in folder.rglob("*.eml"))
 
 
-def rate(command: list[str], paths: list[str]) -> tuple[float, int]:
+def environment(package: Path | None) -> dict[str, str]:
+    """Return the environment in which the modules of ``package`` are used instead of the sources."""
+    if package is None:
+        return dict(os.environ)
+    return os.environ | {"PYTHONSAFEPATH": "1", "PYTHONPATH": f"{package.resolve()}:{ROOT}"}
+
+
+def rate(command: list[str], paths: list[str], package: Path | None = None) -> tuple[float, int]:
     """Return mails a second and findings of one reader."""
     done = subprocess.run(
-        command, input="\n".join(paths) + "\n", capture_output=True, text=True, check=True, cwd=ROOT, timeout=600
+        command,
+        input="\n".join(paths) + "\n",
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        timeout=600,
+        env=environment(package),
     )
     mails, seconds, found = done.stdout.split()[-3:]
     return int(mails) / float(seconds), int(found)
 
 
-def pair_rate(command: list[str], paths: list[str]) -> float:
+def pair_rate(command: list[str], paths: list[str], package: Path | None) -> float:
     """Return mails a second of two processes at the same time."""
+    env = environment(package)
     running = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) for _ in range(2)
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=env)
+        for _ in range(2)
     ]
     for process in running:
         assert process.stdin is not None
@@ -57,6 +75,7 @@ def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("folder", nargs="?", type=Path)
     arguments.add_argument("--seconds", type=float, default=4.0)
+    arguments.add_argument("--compiled", type=Path)
     options = arguments.parse_args()
     folder = options.folder or next(path for path in DEFAULT_FOLDERS if path.is_dir())
     paths = reports(folder)
@@ -64,6 +83,7 @@ def main() -> int:
     worker = [sys.executable, "-m", "tests.bench.worker"]
     readers = {
         "bouncepoll": [*worker, "bouncepoll", seconds],
+        "not compiled": [*worker, "bouncepoll", seconds],
         "keeping no answers": [*worker, "forgetful", seconds],
         "Sisimai (Perl)": ["perl", str(HERE / "sisimai.pl"), seconds],
         "flufl.bounce": [*worker, "flufl", seconds],
@@ -72,8 +92,9 @@ def main() -> int:
     best: dict[str, tuple[float, int]] = {}
     for _ in range(ROUNDS):
         for name, command in readers.items():
-            best[name] = max(best.get(name, (0.0, 0)), rate(command, paths))
-    pair = max(pair_rate(readers["bouncepoll"], paths) for _ in range(ROUNDS))
+            package = None if name == "not compiled" else options.compiled
+            best[name] = max(best.get(name, (0.0, 0)), rate(command, paths, package))
+    pair = max(pair_rate(readers["bouncepoll"], paths, options.compiled) for _ in range(ROUNDS))
     ours = best["bouncepoll"][0]
     print(f"{len(paths)} reports; mails a second, one process, best of {ROUNDS}")
     for name, (mails, found) in best.items():

@@ -12,6 +12,9 @@ have systemd-analyze || missing="$missing systemd"
 if [ "${1:-}" = bench ]; then
   perl -MSisimai -e 1 >/dev/null 2>&1 || missing="$missing libsisimai-perl"
 fi
+if [ "${1:-}" = compiled ]; then
+  have cc || missing="$missing gcc libc6-dev"
+fi
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || missing="$missing faketime"
 have pgbouncer || missing="$missing pgbouncer"

@@ -108,7 +108,7 @@ def _split(group: Group) -> Iterator[Group]:
 
 
 def _complete(group: Group, more: Group) -> None:
-    for name in _OWN_FIELDS & more.keys():
+    for name in more.keys() & _OWN_FIELDS:
         group.setdefault(name, more[name])
 
 
