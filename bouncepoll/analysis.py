@@ -11,10 +11,11 @@ from bouncepoll.errors import ConfigurationError, TransientError
 from bouncepoll.model.filter import BounceFilter, Route
 from bouncepoll.model.loop import answers_forward, has_looped
 from bouncepoll.model.message import Message, RawMessage
+from bouncepoll.model.storing import Entry, Judged
 from bouncepoll.model.trust import TokenReading, TokenUse
 from bouncepoll.model.verdict import Evidence, Finding, Kind, Verdict
 from bouncepoll.policy.trust import Tokens, TrustRules, weigh
-from bouncepoll.ports import Clock, Entry, Judged
+from bouncepoll.ports import Clock
 from bouncepoll.resolve import FilterIndex
 from bouncepoll.resolve.token_places import read_tokens
 from bouncepoll.resolve.tokens import TokenKeys

@@ -18,8 +18,9 @@ from bouncepoll.analysis import Analysing, Unprocessed
 from bouncepoll.errors import ConfigurationError, FolderMissing, TransientError
 from bouncepoll.model.mailbox import Cursor, Disposition, Scan, Unfetched
 from bouncepoll.model.message import MessageRef, RawMessage
+from bouncepoll.model.storing import Entry, Recorded
 from bouncepoll.model.verdict import Kind
-from bouncepoll.ports import Clock, Entry, Recorded, Source, Store
+from bouncepoll.ports import Clock, Source, Store
 
 log = structlog.get_logger()
 

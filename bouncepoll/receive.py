@@ -18,10 +18,11 @@ from bouncepoll.model.filter import BounceFilter, Route
 from bouncepoll.model.loop import LOOP_FIELD
 from bouncepoll.model.message import Envelope, Message, MessageRef, RawMessage
 from bouncepoll.model.reception import Reception, Recipient
+from bouncepoll.model.storing import Entry, Recorded
 from bouncepoll.model.trust import TokenUse
 from bouncepoll.model.verdict import Kind
 from bouncepoll.policy.trust import with_tokens_required
-from bouncepoll.ports import Clock, Entry, Recorded, Store
+from bouncepoll.ports import Clock, Store
 from bouncepoll.resolve import FilterIndex, addresses
 
 log = structlog.get_logger()

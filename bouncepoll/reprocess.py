@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from bouncepoll.analysis import Analysing
 from bouncepoll.model.filter import BounceFilter
 from bouncepoll.model.records import EventRecord
+from bouncepoll.model.storing import Entry, Judged, Revision, Selection, StoredMail
 from bouncepoll.model.trust import Trust, TrustReason
 from bouncepoll.policy.severity import severity
 from bouncepoll.policy.trust import with_tokens_required
-from bouncepoll.ports import Archive, Clock, Entry, Judged, Revision, Selection, StoredMail
+from bouncepoll.ports import Archive, Clock
 
 _IN_FLIGHT = 8
 _EXAMPLES = 3

@@ -30,8 +30,9 @@ from bouncepoll.errors import BouncepollError, ConfigurationError, FolderMissing
 from bouncepoll.model.cluster import Lease
 from bouncepoll.model.delivery import OutboxState
 from bouncepoll.model.filter import BounceFilter
+from bouncepoll.model.storing import Selection
 from bouncepoll.pipeline import MailboxPlan, Poller, PollReport, next_poll_delay_s
-from bouncepoll.ports import Backend, Clock, Selection, Source
+from bouncepoll.ports import Backend, Clock, Source
 from bouncepoll.reprocess import ReprocessReport
 from bouncepoll.settings import MailboxSettings, Settings
 from bouncepoll.store import SqlStore, open_store, schema

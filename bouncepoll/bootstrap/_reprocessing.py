@@ -12,7 +12,8 @@ from bouncepoll.classify import create_classifier
 from bouncepoll.errors import UsageError
 from bouncepoll.isolation import IsolatedAnalyser, Limits
 from bouncepoll.model.filter import BounceFilter
-from bouncepoll.ports import Archive, Clock, Selection
+from bouncepoll.model.storing import Selection
+from bouncepoll.ports import Archive, Clock
 from bouncepoll.reprocess import Reprocessor, ReprocessReport
 from bouncepoll.settings import Settings
 

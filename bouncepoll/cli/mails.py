@@ -13,7 +13,7 @@ from bouncepoll.cli._output import JsonOption, console, print_fields, print_json
 from bouncepoll.cli._paths import Found, mails
 from bouncepoll.cli._state import state_of
 from bouncepoll.errors import UsageError
-from bouncepoll.ports import Entry
+from bouncepoll.model.storing import Entry
 
 PathsArgument = Annotated[list[Path], typer.Argument(help="Files, folders, Maildir, mbox, or - for standard input.")]
 

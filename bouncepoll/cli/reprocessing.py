@@ -16,8 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bouncepoll.cli._output import JsonOption, console, print_json, print_table
 from bouncepoll.cli._state import state_of
 from bouncepoll.errors import UsageError
+from bouncepoll.model.storing import Selection
 from bouncepoll.model.verdict import Kind
-from bouncepoll.ports import Selection
 from bouncepoll.reprocess import ReprocessReport
 
 

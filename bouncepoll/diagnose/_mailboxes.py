@@ -15,7 +15,8 @@ from bouncepoll.model.filter import BounceFilter
 from bouncepoll.model.mailbox import Scan, Unfetched
 from bouncepoll.model.message import Message, RawMessage
 from bouncepoll.model.probe import Outcome, Probe, fail, ok, skipped, warn
-from bouncepoll.ports import Entry, Source
+from bouncepoll.model.storing import Entry
+from bouncepoll.ports import Source
 
 #: A mail cannot be received later than now; clocks differ by some seconds everywhere.
 _SKEW = timedelta(seconds=60)

@@ -16,7 +16,7 @@ from bouncepoll.isolation._limits import Limits, reason_of
 from bouncepoll.isolation._transfer import Answer, Digest, Failed, Request, dumps, entries, loads
 from bouncepoll.model.filter import BounceFilter
 from bouncepoll.model.message import RawMessage
-from bouncepoll.ports import Entry
+from bouncepoll.model.storing import Entry
 
 log = structlog.get_logger()
 

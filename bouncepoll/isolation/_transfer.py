@@ -17,9 +17,9 @@ from bouncepoll.model.filter import BounceFilter, ForwardMode, Route
 from bouncepoll.model.message import Envelope, Header, Message, MessageRef, RawMessage, first_values
 from bouncepoll.model.report import Action, RecipientReport
 from bouncepoll.model.status import EnhancedStatus, Permanence, SmtpReply
+from bouncepoll.model.storing import Entry, Judged
 from bouncepoll.model.trust import TokenUse, Trust, TrustReason
 from bouncepoll.model.verdict import Absence, Evidence, Finding, Kind, Reason, Severity, Verdict
-from bouncepoll.ports import Entry, Judged
 
 #: Header fields that are asked for after a mail was read.
 _KEPT = frozenset({"from", "subject", "message-id", "in-reply-to", "references", "received"})

@@ -7,11 +7,11 @@ from itertools import islice
 from typing import Literal, NamedTuple
 
 from bouncepoll.model.message import Message, values_of
+from bouncepoll.model.storing import Judged
 from bouncepoll.model.trust import TokenReading, TokenUse, Trust, TrustReason
 from bouncepoll.model.verdict import Finding, Kind
 from bouncepoll.policy.authentication import Outcome, outcome
 from bouncepoll.policy.severity import severity
-from bouncepoll.ports import Judged
 
 #: Whether a token is about an address.
 Names = Callable[[TokenReading, str], bool]

@@ -9,9 +9,9 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, in
 
 from bouncepoll.model.message import MessageRef, RawMessage
 from bouncepoll.model.records import EventRecord, ReprocessRun
+from bouncepoll.model.storing import Revision, Selection, StoredMail
 from bouncepoll.model.trust import TokenUse
 from bouncepoll.model.verdict import Kind
-from bouncepoll.ports import Revision, Selection, StoredMail
 from bouncepoll.store import octets, rows
 from bouncepoll.store.columns import chunks, fit
 from bouncepoll.store.database import Database

@@ -15,8 +15,8 @@ from sqlalchemy import Connection, delete, select, text
 
 from bouncepoll.model.message import MessageRef
 from bouncepoll.model.records import PlaceState
+from bouncepoll.model.storing import Entry, Recorded
 from bouncepoll.model.trust import Trust
-from bouncepoll.ports import Entry, Recorded
 from bouncepoll.store import octets, places, rows
 from bouncepoll.store.bulk import BulkInsert, Insert
 from bouncepoll.store.columns import chunks

@@ -11,7 +11,7 @@ from typing import Any
 from bouncepoll.model.delivery import OutboxState
 from bouncepoll.model.filter import BounceFilter, Route
 from bouncepoll.model.message import Message
-from bouncepoll.ports import Entry, Judged
+from bouncepoll.model.storing import Entry, Judged
 from bouncepoll.store.columns import clean, fitted, lengths_of, storable_size, storable_time
 from bouncepoll.store.places import values_of
 from bouncepoll.store.tables import events, messages, routes

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, bindparam, select
 from bouncepoll.model.filter import BounceFilter
 from bouncepoll.model.mailbox import Cursor, Scan
 from bouncepoll.model.message import MessageRef
-from bouncepoll.ports import Entry, Recorded
+from bouncepoll.model.storing import Entry, Recorded
 from bouncepoll.store import filters, places, quarantine, recording
 from bouncepoll.store.database import commit, insert_into
 from bouncepoll.store.tables import cursors

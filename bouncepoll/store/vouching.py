@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from sqlalchemy import Connection, select
 
+from bouncepoll.model.storing import Judged
 from bouncepoll.model.trust import TrustReason
-from bouncepoll.ports import Judged
 from bouncepoll.store.bulk import BulkInsert
 from bouncepoll.store.columns import chunks
 from bouncepoll.store.tables import token_uses

@@ -6,8 +6,8 @@ from datetime import datetime
 
 from bouncepoll.model.message import RawMessage
 from bouncepoll.model.records import EventRecord, ReprocessRun
+from bouncepoll.model.storing import Judged, Revision, Selection, StoredMail
 from bouncepoll.model.verdict import Kind
-from bouncepoll.ports import Judged, Revision, Selection, StoredMail
 
 
 @dataclass

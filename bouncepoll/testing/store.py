@@ -11,9 +11,10 @@ from bouncepoll.model.delivery import DeliveryResult, OutboxItem, OutboxRecipien
 from bouncepoll.model.filter import BounceFilter, Route
 from bouncepoll.model.mailbox import Cursor, Scan
 from bouncepoll.model.message import MessageRef
+from bouncepoll.model.storing import Entry, Judged, Recorded
 from bouncepoll.model.trust import Trust, TrustReason
 from bouncepoll.model.verdict import Kind
-from bouncepoll.ports import Entry, Judged, Recorded, UnitOfWork
+from bouncepoll.ports import UnitOfWork
 
 
 @dataclass

@@ -16,8 +16,9 @@ from bouncepoll.model.filter import BounceFilter, Route
 from bouncepoll.model.message import Header, Message, MessageRef, RawMessage
 from bouncepoll.model.report import Action, RecipientReport
 from bouncepoll.model.status import EnhancedStatus, Permanence, SmtpReply
+from bouncepoll.model.storing import Entry, Judged, Recorded
 from bouncepoll.model.verdict import Evidence, Finding, Kind, Reason, Severity, Verdict
-from bouncepoll.ports import Entry, Judged, Outbox, Recorded, Store
+from bouncepoll.ports import Outbox, Store
 from bouncepoll.store import SqlStore, open_store, schema
 from bouncepoll.testing import FakeClock, FakeStore
 from tests.servers.postgresql import PostgreSQL

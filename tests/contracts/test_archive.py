@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from bouncepoll.model.records import EventRecord
+from bouncepoll.model.storing import Judged, Revision, Selection
 from bouncepoll.model.trust import TokenUse, Trust, TrustReason
 from bouncepoll.model.verdict import Evidence, Kind, Reason, Severity, Verdict
-from bouncepoll.ports import Archive, Judged, Revision, Selection
+from bouncepoll.ports import Archive
 from bouncepoll.store import SqlStore
 from bouncepoll.testing import ArchivedMail, FakeArchive
 from tests.contracts.storing import DATABASES, NOW, bounce_filter, count, finding, mail, new_store, place, record

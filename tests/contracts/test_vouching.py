@@ -8,9 +8,10 @@ from threading import Barrier
 
 import pytest
 
+from bouncepoll.model.storing import Entry, Judged, Revision, Selection
 from bouncepoll.model.trust import Trust, TrustReason
 from bouncepoll.model.verdict import Kind, Severity
-from bouncepoll.ports import Entry, Judged, Revision, Selection, Store
+from bouncepoll.ports import Store
 from bouncepoll.store import SqlStore
 from bouncepoll.testing import FakeStore
 from tests.contracts.storing import DATABASES, NOW, finding, mail, new_store, place, record

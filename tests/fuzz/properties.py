@@ -32,9 +32,9 @@ from bouncepoll.mime.limits import (
 from bouncepoll.model.delivery import OutboxItem, OutboxRecipient
 from bouncepoll.model.filter import BounceFilter, ForwardMode
 from bouncepoll.model.message import Message, MessageRef, RawMessage
+from bouncepoll.model.storing import Entry
 from bouncepoll.model.verdict import Evidence, Finding, Kind, Verdict
 from bouncepoll.policy.severity import severity
-from bouncepoll.ports import Entry
 from bouncepoll.resolve import FilterIndex
 
 NOW = datetime(2026, 11, 2, 10, tzinfo=UTC)

@@ -13,7 +13,7 @@ from bouncepoll.mime import clear_reader, flanker_reader, parser, scanner
 from bouncepoll.mime.defects import Defects
 from bouncepoll.mime.tree import Reader, Unreadable
 from bouncepoll.model.message import Message, RawMessage
-from bouncepoll.ports import Entry
+from bouncepoll.model.storing import Entry
 from bouncepoll.resolve import FilterIndex
 from bouncepoll.store import open_store
 from bouncepoll.testing import FakeClock

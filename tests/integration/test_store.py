@@ -15,7 +15,7 @@ from sqlalchemy import text
 from bouncepoll.errors import BouncepollError, ConfigurationError, StoreUnavailable
 from bouncepoll.model.delivery import OutboxState
 from bouncepoll.model.message import MessageRef
-from bouncepoll.ports import Entry
+from bouncepoll.model.storing import Entry
 from bouncepoll.store import SqlStore, open_store, outbox, places, schema
 from bouncepoll.testing import FakeClock
 from tests.contracts.storing import (

@@ -15,9 +15,10 @@ from bouncepoll.model.mailbox import Disposition, DoneAction
 from bouncepoll.model.message import Envelope, Message, MessageRef, RawMessage
 from bouncepoll.model.report import RecipientReport
 from bouncepoll.model.status import Permanence
+from bouncepoll.model.storing import Entry, Recorded
 from bouncepoll.model.verdict import Evidence, Finding, Kind, Reason, Verdict
 from bouncepoll.pipeline import MailboxPlan, Poller, PollReport, next_poll_delay_s
-from bouncepoll.ports import Entry, Recorded, UnitOfWork
+from bouncepoll.ports import UnitOfWork
 from bouncepoll.testing import FakeClock, FakeSource, FakeStore
 
 SPRING = BounceFilter(1, "spring", "news@example.org", ("team@example.net",))

@@ -15,9 +15,9 @@ from bouncepoll.model.message import Message, MessageRef, RawMessage
 from bouncepoll.model.records import EventRecord
 from bouncepoll.model.report import RecipientReport
 from bouncepoll.model.status import EnhancedStatus, Permanence
+from bouncepoll.model.storing import Entry, Judged, Selection, StoredMail
 from bouncepoll.model.trust import Trust, TrustReason
 from bouncepoll.model.verdict import Evidence, Finding, Kind, Reason, Severity, Verdict
-from bouncepoll.ports import Entry, Judged, Selection, StoredMail
 from bouncepoll.reprocess import Reprocessor, Transition, revise
 from bouncepoll.testing import ArchivedMail, FakeArchive, FakeClock
 

@@ -16,9 +16,9 @@ from bouncepoll.bootstrap import analyser_with, system_clock
 from bouncepoll.errors import ConfigurationError, TransientError
 from bouncepoll.isolation import IsolatedAnalyser, Limits, _pool
 from bouncepoll.model.message import MessageRef, RawMessage
+from bouncepoll.model.storing import Entry
 from bouncepoll.model.trust import TokenUse, Trust, TrustReason
 from bouncepoll.policy.trust import TrustRules
-from bouncepoll.ports import Entry
 from bouncepoll.resolve.tokens import TokenKeys
 from bouncepoll.testing import FakeClock
 from tests.integration.cli.conftest import BOUNCE

@@ -10,7 +10,7 @@ from bouncepoll.bootstrap import Application
 from bouncepoll.bootstrap._listener import ListenerDesk
 from bouncepoll.model.filter import BounceFilter
 from bouncepoll.model.message import MessageRef
-from bouncepoll.ports import Selection
+from bouncepoll.model.storing import Selection
 from bouncepoll.settings import load
 from tests.contracts.storing import NOW
 from tests.integration.listener.conftest import MAIL, Talk

@@ -18,7 +18,7 @@ from sqlalchemy import create_engine, text
 from bouncepoll.bootstrap import Application, system_clock
 from bouncepoll.bootstrap._listener import ListenerDesk
 from bouncepoll.errors import ConfigurationError
-from bouncepoll.ports import Selection
+from bouncepoll.model.storing import Selection
 from bouncepoll.settings import load
 from bouncepoll.store import open_store
 from tests.integration.listener.conftest import MAIL, Talk, numbered

@@ -15,8 +15,8 @@ from sqlalchemy import event, text
 
 from bouncepoll.model.delivery import OutboxState
 from bouncepoll.model.mailbox import Scan
+from bouncepoll.model.storing import Selection
 from bouncepoll.model.verdict import Kind
-from bouncepoll.ports import Selection
 from bouncepoll.store import SqlStore, schema
 from bouncepoll.store.database import Database
 from bouncepoll.testing import FakeClock

@@ -14,9 +14,10 @@ from bouncepoll.model.filter import BounceFilter
 from bouncepoll.model.message import Envelope, Message, MessageRef, RawMessage
 from bouncepoll.model.reception import Reception, Recipient
 from bouncepoll.model.status import Permanence
+from bouncepoll.model.storing import Entry
 from bouncepoll.model.trust import TokenUse, Trust, TrustReason
 from bouncepoll.model.verdict import Evidence, Finding, Kind, Reason, Verdict
-from bouncepoll.ports import Entry, UnitOfWork
+from bouncepoll.ports import UnitOfWork
 from bouncepoll.receive import FilterBook, Receiver
 from bouncepoll.testing import FakeClock, FakeStore
 from tests.servers import wait_until

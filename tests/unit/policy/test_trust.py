@@ -8,10 +8,10 @@ from bouncepoll.model.filter import BounceFilter
 from bouncepoll.model.message import Header, Message, MessageRef, RawMessage
 from bouncepoll.model.report import RecipientReport
 from bouncepoll.model.status import Permanence
+from bouncepoll.model.storing import Judged
 from bouncepoll.model.trust import TokenUse, Trust, TrustReason
 from bouncepoll.model.verdict import Evidence, Finding, Kind, Reason, Severity
 from bouncepoll.policy.trust import Tokens, TrustRules, weigh, with_tokens_required
-from bouncepoll.ports import Judged
 
 DOMAINS = ("example.org",)
 OFF = Tokens(TokenUse.OFF)
