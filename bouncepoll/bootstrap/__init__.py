@@ -70,7 +70,7 @@ class Application:
         self._unnoted: list[Outcome] = []
         self._random = random.Random()  # noqa: S311 - spreads polls, guards nothing.
         self.pausing = Pausing(
-            lambda failed_before: self.store.prove_writable(failed_before=failed_before),
+            lambda failures: self.store.prove_writable(failures),  # noqa: PLW0108 - not opened before it is asked.
             spread_s=min(len(settings.mailboxes) * _SPREAD_S, _LONGEST_SPREAD_S),
         )
 

@@ -21,8 +21,10 @@ log = structlog.get_logger()
 _FRESH_S = 5.0
 _FIRST_DELAY_S = 0.5
 _LONGEST_DELAY_S = 60.0
-#: What fails again so soon after a pause goes on with the delay it had.
+#: What fails again so soon after a pause goes on with the delay it had, up to four seconds: a connection that is cut
+#: again and again must not keep the mails for a minute each time.
 _RELAPSE_S = 60.0
+_MOST_FAILURES_REMEMBERED = 3
 # What may pass without anybody mending the configuration.
 _PASSING = frozenset({"full", "locked", "read_only", "unreachable"})
 
@@ -32,14 +34,14 @@ class Pausing:
 
     def __init__(
         self,
-        prove: Callable[[bool], None],
+        prove: Callable[[frozenset[str]], None],
         *,
         spread_s: float = 0.0,
         rng: random.Random | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """``prove`` writes to the database or raises ``StoreUnavailable``; it is told whether it failed before.
+        """``prove`` writes to the database or raises ``StoreUnavailable``; it is told why it failed before.
 
         ``spread_s``: over so many seconds the held work is spread when it is tried again.
         """
@@ -50,6 +52,7 @@ class Pausing:
         self._sleep = sleep
         self._guard = threading.Lock()
         self._cause: StoreUnavailable | None = None
+        self._reasons: frozenset[str] = frozenset()
         self._proved_until = -1.0
         self._paused_at = self._again_at = 0.0
         self._resumed_at = float("-inf")
@@ -78,7 +81,7 @@ class Pausing:
             if self._cause is not None and self._monotonic() < self._again_at:
                 raise StoreUnavailable(str(self._cause), reason=self._cause.reason)
             try:
-                self._prove(self._cause is not None)
+                self._prove(self._reasons)
             except StoreUnavailable as exc:
                 self._retry_later(exc)
                 raise
@@ -133,7 +136,9 @@ class Pausing:
             self._paused_at = now
             if now - self._resumed_at > _RELAPSE_S:
                 self._failures = 0
+            self._failures = min(self._failures, _MOST_FAILURES_REMEMBERED)
         self._cause = cause
+        self._reasons |= {cause.reason}
         self._failures += 1
         delay_s = min(_FIRST_DELAY_S * 2.0 ** min(self._failures - 1, 30), _LONGEST_DELAY_S)
         self._again_at = now + delay_s
@@ -145,6 +150,7 @@ class Pausing:
     def _resume(self) -> None:
         now = self._monotonic()
         self._proved_until = now + _FRESH_S
+        self._reasons = frozenset()
         if self._cause is not None:
             reason, self._cause, self._resumed_at = self._cause.reason, None, now
             log.warning("polls_resumed", reason=reason, paused_s=round(now - self._paused_at, 1))

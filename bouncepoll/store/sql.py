@@ -1,6 +1,6 @@
 """The database as the program sees it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ from bouncepoll.store.retention import retain
 from bouncepoll.store.unit import SqlUnitOfWork
 from bouncepoll.store.writing import prove_writable
 
-#: After a failure the database is not believed until this much was stored, for a full one has room for a small write.
+#: A database that was full is not believed until this much was stored, for it has room for a small write.
 _RESERVE_OCTETS = 8 * 1024 * 1024
 
 
@@ -81,16 +81,19 @@ class SqlStore:
         """
         return retain(self._database, now, raw_days, event_days, batch=batch, should_stop=should_stop)
 
-    def prove_writable(self, *, failed_before: bool = False) -> None:
-        """Commit a small write that changes nothing; a large one, over new connections, after a failure.
+    def prove_writable(self, failures: Collection[str] = ()) -> None:
+        """Commit a write that changes nothing.
+
+        After ``failures``, the reasons (``StoreUnavailable.reason``) it failed for before, it goes over new
+        connections, and is a large one where the database was full.
 
         Raises:
             StoreUnavailable: the database takes no writes, or its schema is older than this program's.
         """
-        if failed_before:
+        if failures:
             # Those at hand may be broken, or of a file that could only be opened for reading.
             self._database.close()
-        prove_writable(self._database, self._clock(), _RESERVE_OCTETS if failed_before else 0)
+        prove_writable(self._database, self._clock(), _RESERVE_OCTETS if "full" in failures else 0)
 
     def gauges(self) -> Gauges:
         """Return a few bounded counts, for the metrics."""

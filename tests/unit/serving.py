@@ -33,11 +33,11 @@ class FakeApplication:
         self.calls: Counter[str] = Counter()
         self.leases: list[Lease | None] = []
         self.drains: Callable[[], None] = lambda: None
-        self.writable: Callable[[bool], None] = lambda _failed_before: None
+        self.writable: Callable[[frozenset[str]], None] = lambda _failures: None
         self.pausing = Pausing(self._prove)
 
-    def _prove(self, failed_before: bool) -> None:
-        self.writable(failed_before)
+    def _prove(self, failures: frozenset[str]) -> None:
+        self.writable(failures)
 
     def poll_interval_s(self, _name: str) -> float:
         return self.every_s

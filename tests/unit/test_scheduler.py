@@ -302,7 +302,7 @@ def test_a_manager_that_does_not_watch_gets_no_signs_of_life() -> None:
 def test_while_the_database_takes_no_writes_nothing_else_runs() -> None:
     application = FakeApplication()
 
-    def refuse(_failed_before: bool) -> None:
+    def refuse(_failures: frozenset[str]) -> None:
         raise StoreUnavailable("the disk is full", reason="full")
 
     application.writable = refuse

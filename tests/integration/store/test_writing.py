@@ -16,7 +16,7 @@ from tests.servers.postgresql import PostgreSQL
 
 def _proof(store: SqlStore) -> None:
     store.prove_writable()
-    store.prove_writable(failed_before=True)
+    store.prove_writable({"full"})
 
 
 def test_a_proof_changes_nothing(store: SqlStore) -> None:
@@ -50,7 +50,7 @@ def test_a_file_that_could_only_be_read_is_opened_anew() -> None:
             os.seteuid(os.getuid())
         for name in file.parent.iterdir():
             name.chmod(0o666)
-        store.prove_writable(failed_before=True)
+        store.prove_writable({"full"})
         store.prove_writable()
         store.close()
 
@@ -69,10 +69,10 @@ def test_a_full_file_is_found_by_the_reserve_only(store: SqlStore) -> None:
     store.close()
     store.prove_writable()
     with pytest.raises(StoreUnavailable, match="is full") as caught:
-        store.prove_writable(failed_before=True)
+        store.prove_writable({"full"})
     assert caught.value.reason == "full"
     event.remove(store._database.engine, "connect", limit)
-    store.prove_writable(failed_before=True)
+    store.prove_writable({"full"})
     assert count(store, "blobs") == 1
 
 
@@ -162,7 +162,7 @@ class TestPostgreSQL:
         assert caught.value.reason == "read_only"
         postgresql.execute(f"ALTER DATABASE {database} RESET default_transaction_read_only")
         # The connections at hand would stay as they are.
-        store.prove_writable(failed_before=True)
+        store.prove_writable({"full"})
         store.prove_writable()
         store.close()
 

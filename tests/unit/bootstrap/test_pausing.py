@@ -17,7 +17,7 @@ class Scene:
     def __init__(self, spread_s: float = 0.0) -> None:
         self.now = 1000.0
         self.failure: StoreUnavailable | None = None
-        self.asked: list[bool] = []
+        self.asked: list[frozenset[str]] = []
         self.slept_s: list[float] = []
         self.mended_at = float("inf")
         self.pausing = Pausing(
@@ -28,8 +28,8 @@ class Scene:
             sleep=self._sleep,
         )
 
-    def _prove(self, failed_before: bool) -> None:
-        self.asked.append(failed_before)
+    def _prove(self, failures: frozenset[str]) -> None:
+        self.asked.append(failures)
         if self.failure is not None:
             raise self.failure
 
@@ -48,16 +48,17 @@ class Scene:
 
 
 FULL = StoreUnavailable("the disk is full; free space", reason="full")
+NONE: frozenset[str] = frozenset()
 
 
 def test_a_proof_is_believed_for_some_seconds() -> None:
     scene = Scene()
     for _mailbox in range(200):
         scene.pausing.check()
-    assert scene.asked == [False]
+    assert scene.asked == [NONE]
     scene.now += 5
     scene.pausing.check()
-    assert scene.asked == [False, False]
+    assert scene.asked == [NONE, NONE]
 
 
 def test_one_line_begins_it_and_one_ends_it() -> None:
@@ -95,13 +96,13 @@ def test_the_retries_grow_to_a_minute_and_are_told_that_it_failed() -> None:
         assert scene.refused()
         assert len(scene.asked) == before + 1
     assert waits == pytest.approx([0.5, 1, 2, 4, 8, 16, 32, 60, 60])
-    assert scene.asked == [False] + [True] * 9
+    assert scene.asked == [NONE] + [frozenset({"full"})] * 9
 
 
 def test_what_fails_again_at_once_goes_on_with_its_delay() -> None:
     scene = Scene()
     waits = []
-    for _time in range(4):
+    for _time in range(6):
         assert scene.pausing.failed(FULL)
         waits.append(scene.pausing.again_in_s())
         scene.now += waits[-1]
@@ -109,7 +110,21 @@ def test_what_fails_again_at_once_goes_on_with_its_delay() -> None:
     scene.now += 61
     scene.pausing.failed(FULL)
     waits.append(scene.pausing.again_in_s())
-    assert waits == pytest.approx([0.5, 1, 2, 4, 0.5])
+    assert waits == pytest.approx([0.5, 1, 2, 4, 4, 4, 0.5])
+
+
+def test_the_proof_is_told_of_every_reason_of_this_pause_and_of_none_before() -> None:
+    scene = Scene()
+    for failure in (FULL, StoreUnavailable("no connection", reason="unreachable")):
+        scene.failure = failure
+        scene.refused()
+        scene.now += 10
+    scene.failure = None
+    assert not scene.refused()
+    assert scene.asked[-1] == {"full", "unreachable"}
+    scene.now += 10
+    assert not scene.refused()
+    assert scene.asked[-1] == NONE
 
 
 def test_the_failures_of_those_under_way_are_one_pause() -> None:
@@ -171,7 +186,7 @@ def test_many_threads_ask_once() -> None:
     for thread in threads:
         thread.join(20)
     assert refused == [True] * 8
-    assert scene.asked == [False]
+    assert scene.asked == [NONE]
 
 
 def test_a_database_that_comes_up_late_is_waited_for() -> None:
