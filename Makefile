@@ -39,7 +39,7 @@ test-compiled: $(COMPILED)/.made
 		tests/unit/mime tests/unit/policy tests/fuzz tests/integration/isolation -n 2 --dist loadgroup -q
 
 $(COMPILED)/.made: $(shell find bouncepoll -name '*.py') pyproject.toml tests/compiled/build.sh | $(VENV)/.dev
-	./tests/servers/install.sh compiled
+	./tests/servers/install.sh compiled $(BIN)/python
 	./tests/compiled/build.sh $(BIN)/python $(COMPILED)
 	touch $@
 

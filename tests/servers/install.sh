@@ -1,5 +1,6 @@
 #!/bin/sh
 # Installs the servers the tests start (as private instances on loopback) from Debian's packages, when they are missing.
+# usage: tests/servers/install.sh [bench | compiled PYTHON]
 set -eu
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -14,6 +15,8 @@ if [ "${1:-}" = bench ]; then
 fi
 if [ "${1:-}" = compiled ]; then
   have cc || missing="$missing gcc libc6-dev"
+  "$2" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_paths()["include"] + "/Python.h"))' ||
+    missing="$missing python3-dev"
 fi
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || missing="$missing faketime"
