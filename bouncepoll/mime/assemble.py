@@ -34,7 +34,7 @@ def assemble(raw: RawMessage, root: Node, defects: Defects) -> Message:
     assembly = _Assembly(defects)
     headers = assembly.message(root, "", 0, returned=False)
     parts = tuple(assembly.parts)
-    index = headers.first_values() if isinstance(headers, Head) else first_values(headers)
+    index = headers.first_values() if type(headers) is Head else first_values(headers)
     return read_message(raw, headers, parts, assembly.returned_headers, defects.as_tuple(), index)
 
 

@@ -117,9 +117,10 @@ class Head(Sequence[Header]):
         return self.fields[index]
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, (Head, tuple)):
-            return NotImplemented
-        return self.fields == tuple(other)
+        # By its type: once compiled, the class shares with Sequence what that knows of its instances.
+        if type(other) is Head:
+            return self.fields == other.fields
+        return self.fields == other if isinstance(other, tuple) else NotImplemented
 
     def __hash__(self) -> int:
         return hash(self.fields)

@@ -1,6 +1,7 @@
 """Header sections and parametrized fields."""
 
 import pickle
+from collections.abc import Sequence
 
 import pytest
 
@@ -85,6 +86,7 @@ def test_a_head_is_a_sequence_of_its_fields() -> None:
     assert head.first_values() == {"a": "1", "b": "2"}
     assert hash(head) == hash(fields)
     assert head != ()
+    assert isinstance([], Sequence)  # and is no head for that
     assert head != [*fields]
     assert head
     assert not Head("")
