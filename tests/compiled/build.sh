@@ -1,15 +1,10 @@
 #!/bin/sh
 # Builds the wheel whose reader and classifier are compiled, and takes it apart into FOLDER/package: with that first on
 # PYTHONPATH the compiled modules are used, and without it never.
-# usage: tests/compiled/build.sh PYTHON FOLDER
+# usage: tests/compiled/build.sh PYTHON FOLDER   (after tests/servers/install.sh compiled PYTHON)
 set -eu
 python=$1
 folder=$2
-command -v cc >/dev/null 2>&1 || { echo "a C compiler is needed (Debian: apt-get install gcc libc6-dev)" >&2; exit 2; }
-"$python" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_paths()["include"] + "/Python.h"))' || {
-  echo "Python's header files are needed (Debian: apt-get install python3-dev)" >&2
-  exit 2
-}
 python=$(cd "$(dirname "$python")" && pwd)/$(basename "$python")
 rm -rf "$folder"
 mkdir -p "$folder/source"
