@@ -66,12 +66,13 @@ _DATACLASSES = (
     *(Request, Digest, Answer, Failed, RawMessage, MessageRef, Envelope, BounceFilter, Route),
     *(Absence, Judged),
 )
+_ENUMS = (Action, ForwardMode, Kind, Permanence, Reason, Severity, TokenUse, Trust, TrustReason)
 _KNOWN = {
     (known.__module__, known.__qualname__): known
     for known in (
         *_DATACLASSES,
         *(Header, Unprocessed, EnhancedStatus, RecipientReport, SmtpReply, Evidence, Finding, Verdict),
-        *(Action, ForwardMode, Kind, Permanence, Reason, Severity, TokenUse, Trust, TrustReason),
+        *_ENUMS,
         *(frozenset, date, datetime, timedelta, timezone),
     )
 }
@@ -134,8 +135,12 @@ def _reducer(known: type[Any]) -> Callable[[Any], tuple[Any, ...]]:
 
 
 class _Pickler(pickle.Pickler):
-    # Slotted dataclasses are pickled field by field in Python otherwise, which costs more than reading a mail's header.
-    dispatch_table = {known: _reducer(known) for known in _DATACLASSES}  # noqa: RUF012 - pickle asks for this name.
+    # Slotted dataclasses are pickled field by field in Python otherwise, which costs more than reading a mail's header;
+    # members of an enumeration by "getattr" on Python 3.11.0 to 3.11.3.
+    dispatch_table = {  # noqa: RUF012 - pickle asks for this name.
+        **{known: _reducer(known) for known in _DATACLASSES},
+        **dict.fromkeys(_ENUMS, lambda member: (type(member), (member.value,))),
+    }
 
 
 class _Unpickler(pickle.Unpickler):

@@ -1,5 +1,6 @@
 """Processes that read mails: bounded, replaced when they die, and no mail is blamed for what another one did."""
 
+import operator
 import os
 import signal
 import threading
@@ -14,7 +15,7 @@ from structlog.testing import capture_logs
 from bouncepoll.analysis import Analysing, Unprocessed, Weighing
 from bouncepoll.bootstrap import analyser_with, system_clock
 from bouncepoll.errors import ConfigurationError, TransientError
-from bouncepoll.isolation import IsolatedAnalyser, Limits, _pool
+from bouncepoll.isolation import IsolatedAnalyser, Limits, _pool, _transfer
 from bouncepoll.model.message import MessageRef, RawMessage
 from bouncepoll.model.storing import Entry
 from bouncepoll.model.trust import TokenUse, Trust, TrustReason
@@ -62,6 +63,17 @@ def test_what_comes_back_is_what_a_reader_here_says(make: Make) -> None:
         )  # fmt: skip
         assert theirs.message.fingerprint == ours.message.fingerprint
         assert theirs.message.header("Subject") == "hello"
+
+
+def test_members_of_enumerations_come_back_however_python_pickles_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    members = tuple(member for kind in _transfer._ENUMS for member in kind)
+    for kind in _transfer._ENUMS:
+        # As Python 3.11.2 does it, which is that of Debian 12.
+        monkeypatch.setattr(kind, "__reduce_ex__", lambda self, _: (getattr, (type(self), self.name)), raising=False)
+    digest = _transfer.Digest((), (), (), "", members)
+    (found,) = _transfer.loads(_transfer.dumps(_transfer.Answer((digest,)))).digests
+    assert found.rest == members
+    assert all(map(operator.is_, found.rest, members))
 
 
 def test_another_process_reads_tokens_too(make: Make) -> None:
