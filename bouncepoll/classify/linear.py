@@ -25,6 +25,13 @@ _Matcher = Callable[[Any, bytes, int, int], Sequence[Span]]
 # The characters of a pattern that no ASCII text has, and an octet that none has either.
 _NO_ASCII = re.compile(r"[^\x00-\x7f]")
 _NO_ASCII_OCTET = "\xff"
+# Classes of characters as ASCII has them, outside of brackets and within: RE2 takes long to build what Unicode has in
+# them, and longer where case is ignored. There is no "\pM" in ASCII.
+_ASCII_CLASSES = {r"\pL": "[a-zA-Z]", r"\pN": "[0-9]", r"\pM": _NO_ASCII_OCTET}
+_IN_BRACKETS = {r"\pL": "a-zA-Z", r"\pN": "0-9", r"\pM": _NO_ASCII_OCTET}
+_ESCAPED = re.compile(r"\\(?:p[LMN]|.)", re.DOTALL)
+# What is escaped, or brackets with what is in them.
+_ESCAPED_OR_BRACKETS = re.compile(r"\\(?:p[LMN]|.)|\[\^?\]?(?>(?:\\.|\[:\^?\w+:\]|[^\]\\])*)\]?", re.DOTALL)
 # They are "s" and "K" where case is ignored.
 _FOLDED_TO_ASCII = ("\u017f", "\u212a")
 
@@ -221,7 +228,22 @@ def _for_ascii(patterns: Sequence[str], options: Any) -> tuple[Any, list[bytes]]
     if any(letter in pattern for pattern in patterns for letter in _FOLDED_TO_ASCII):
         return for_octets, [pattern.encode() for pattern in patterns]
     for_octets.encoding = re2.Options.Encoding.LATIN1
-    return for_octets, [_NO_ASCII.sub(_NO_ASCII_OCTET, pattern).encode("latin-1") for pattern in patterns]
+    in_octets = [_NO_ASCII.sub(_NO_ASCII_OCTET, pattern) for pattern in patterns]
+    return for_octets, [_with_ascii_classes(pattern).encode("latin-1") for pattern in in_octets]
+
+
+def _with_ascii_classes(pattern: str) -> str:
+    r"""Return a pattern with each ``\pL``, ``\pM`` and ``\pN`` as ASCII has it."""
+    if r"\p" not in pattern or r"\Q" in pattern:
+        return pattern
+
+    def translated(found: re.Match[str]) -> str:
+        token = found[0]
+        if token.startswith("["):
+            return _ESCAPED.sub(lambda escaped: _IN_BRACKETS.get(escaped[0], escaped[0]), token)
+        return _ASCII_CLASSES.get(token, token)
+
+    return _ESCAPED_OR_BRACKETS.sub(translated, pattern)
 
 
 def _in_characters(octets: bytes, spans: Sequence[Span], start: int) -> list[Span]:

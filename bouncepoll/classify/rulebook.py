@@ -31,7 +31,7 @@ _CONTINUED = re.compile(r"(?:^|\s)[245]\d\d-")
 _INNER_CODE = re.compile(r" [245]\d\d[- ](?:[245]\.\d{1,3}\.\d{1,3} )?")
 # Words in somebody's address are not the server's: user-unknown@example.org, quota-team@example.org.
 _BEFORE_ADDRESS = (" ", "<", ">", ",", ";", ":", "(", ")", '"', "'")
-_DOMAIN = re.compile(r"[\w-]++(?:\.[\w-]++)*+")
+_DOMAIN = re.compile(r"[\w-]++(?>(?:\.[\w-]++)*)")
 _LIMITS = {"subject": 1000, "opening": OPENING_LIMIT, "text": TEXT_LIMIT}
 
 #: The fields of a rule that hold patterns, and what each is matched on.

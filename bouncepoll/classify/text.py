@@ -36,7 +36,7 @@ _BREAK = re.compile(r"(?ai)<(?:br|/?p|/?div|/?tr|/?li|/?ul|/?table|/?h[1-6]|/?pr
 _CELL = re.compile(r"(?ai)</?t[dh]\b[^<>]*>")
 _TAG = re.compile(r"<[/!?a-zA-Z][^<>]*>")
 _BLANKS = re.compile(r"[ \t\xa0]+")
-_BLANK_LINES = re.compile(r"\n[ \t]*+(?:\n[ \t]*+)++")
+_BLANK_LINES = re.compile(r"\n[ \t]*+(?>(?:\n[ \t]*+)+)")
 
 
 def read(message: Message) -> Reading:

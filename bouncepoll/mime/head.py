@@ -11,12 +11,12 @@ from bouncepoll.mime.parameters import ContentType, content_type_of
 from bouncepoll.model.message import Header
 
 # Lines that are fields or folded parts of them, as many as there are.
-_FIELD_LINES = re.compile(r"(?:[!-9;-~]++[ \t]*+:.*+\n(?:[ \t].*+\n)*+)*+")
+_FIELD_LINES = re.compile(r"(?>(?:[!-9;-~]++[ \t]*+:.*+\n(?>(?:[ \t].*+\n)*))*)")
 # A field with its folded parts.
-_FIELD = re.compile(r"^([!-9;-~]++)[ \t]*+:[ \t]*+(.*+(?:\n[ \t].*+)*+)\n", re.MULTILINE)
+_FIELD = re.compile(r"^([!-9;-~]++)[ \t]*+:[ \t]*+(.*+(?>(?:\n[ \t].*+)*))\n", re.MULTILINE)
 # A field of MIME; the text is in lower case and a line end stands before its first line.
 _MIME_FIELD = re.compile(
-    r"\n(content-(?:type|transfer-encoding|disposition))[ \t]*+:[ \t]*+([^\n]*+(?:\n[ \t][^\n]*+)*+)"
+    r"\n(content-(?:type|transfer-encoding|disposition))[ \t]*+:[ \t]*+([^\n]*+(?>(?:\n[ \t][^\n]*+)*))"
 )
 _FIELD_LINE = re.compile(r"[!-9;-~]++[ \t]*+:")
 _ENVELOPE_LINE = re.compile(r">?From ")
@@ -28,7 +28,7 @@ _KNOWN_FIELD = re.compile(
 )
 # What blank lines and envelope lines begin with; "" is the end.
 _BEFORE_HEADER = frozenset(("", " ", "\t", "\n", ">", "F"))
-_BLANK_LINES = re.compile(r"(?:[ \t]*+\n)++")
+_BLANK_LINES = re.compile(r"(?>(?:[ \t]*+\n)+)")
 #: What a header section is made of that needs no decoding.
 _PLAIN = bytes((*b"\t\n", *range(0x20, 0x7F)))
 # The heads of parts are small, and most are like those of the last report of the same server.

@@ -35,7 +35,7 @@ _MAX_CONTENT_TYPE_OCTETS = 4 * 1024
 _MAX_CONTENT_TYPES_OCTETS = 16 * 1024
 
 _CONTAINER_WORD = re.compile(r"multipart/|message/", re.IGNORECASE)
-_CONTENT_TYPE = re.compile(r"^content-type[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*+", re.IGNORECASE | re.MULTILINE)
+_CONTENT_TYPE = re.compile(r"^content-type[ \t]*+:[^\n]*+(?>(?:\n[ \t][^\n]*+)*)", re.IGNORECASE | re.MULTILINE)
 
 
 def is_tame(text: str) -> bool:

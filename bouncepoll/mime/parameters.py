@@ -15,7 +15,7 @@ Parameters = tuple[tuple[str, str], ...]
 
 _MAIN = re.compile(r"[\s\"']*+([^\s;\"']*+)")
 # The semicolon before a parameter is often left out; white space must do.
-_PARAMETER = re.compile(r"(?<=[;\s])([^\s=;\"]++)\s*+=\s*+(?:\"((?:[^\"\\]|\\.)*+)\"?|([^;\s]*+))", re.DOTALL)
+_PARAMETER = re.compile(r"(?<=[;\s])([^\s=;\"]++)\s*+=\s*+(?:\"((?>(?:[^\"\\]|\\.)*))\"?|([^;\s]*+))", re.DOTALL)
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _SECTION = re.compile(r"([^*]+)(?:\*(\d{1,3}))?(\*)?")
 _TYPE = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+/[!#$%&'*+\-.^_`|~0-9A-Za-z]+")

@@ -14,7 +14,7 @@ _ARGUMENT = re.compile(
     re.IGNORECASE,
 )
 # RFC 5321 appendix C: a source route is accepted and ignored; the mailbox is what follows the colon.
-_ROUTE = re.compile(r"\A@[^@,:\"]++(?:,@[^@,:\"]++)*+:")
+_ROUTE = re.compile(r"\A@[^@,:\"]++(?>(?:,@[^@,:\"]++)*):")
 _PARAMETER = re.compile(r"(?P<keyword>[A-Za-z0-9][A-Za-z0-9-]{0,63})(?:=(?P<value>[!-<>-~]{1,500}))?")
 
 _REPLY = re.compile(r"(?P<code>[245]\d\d)(?P<mark>[ -])(?P<status>[245]\.\d{1,3}\.\d{1,3} )?(?P<text>.*)")
