@@ -1,6 +1,6 @@
 """How fast a mailbox is read, beside the alternatives: same Dovecot, same mails, one run; prints figures and ratios.
 
-usage: imap.py [--mails N] [--many N] [--rounds N].
+usage: imap.py [--mails N] [--many N] [--rounds N] [--compiled PACKAGE]; PACKAGE as for classifiers.py.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from typing import Any
 
 import trustme
 
+from tests.bench.classifiers import environment
 from tests.bench.imap_mails import mails
 from tests.servers import end
 from tests.servers.dovecot import Dovecot, DovecotUser
@@ -42,9 +43,10 @@ class Result:
 class Bench:
     """A Dovecot with accounts full of mails."""
 
-    def __init__(self, dovecot: Dovecot, folder: Path) -> None:
+    def __init__(self, dovecot: Dovecot, folder: Path, package: Path | None = None) -> None:
         self._dovecot = dovecot
         self._folder = folder
+        self._package = package
         self._runs = 0
 
     def account(self, count: int) -> DovecotUser:
@@ -74,7 +76,8 @@ class Bench:
             "folder": str(folder),
         }
         command = [sys.executable, "-m", "tests.bench.imap_worker", json.dumps(job)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=3600)
+        env = environment(self._package)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=3600, env=env)
         if done.returncode:
             raise SystemExit(f"{way} failed:\n{done.stderr[-3000:]}")
         return Result(**json.loads(done.stdout.splitlines()[-1]))
@@ -172,6 +175,7 @@ def main() -> int:
     arguments.add_argument("--many", type=int, default=100_000, help="mails of the largest mailbox; 0: no such run")
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--only", choices=["fetching", "whole", "memory"])
+    arguments.add_argument("--compiled", type=Path)
     options = arguments.parse_args()
     report = Report()
     authority = trustme.CA()
@@ -179,7 +183,7 @@ def main() -> int:
         folder = Path(name)
         authority.cert_pem.write_to_path(str(folder / "ca.pem"))
         with Dovecot.running(authority, folder / "ca.pem") as dovecot:
-            bench = Bench(dovecot, folder)
+            bench = Bench(dovecot, folder, options.compiled)
             floor = 50_000.0
             if options.only in (None, "fetching"):
                 floor = fetching(bench, report, options.mails, options.rounds)

@@ -15,7 +15,7 @@ import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,30 @@ class Job:
         }
 
 
-def _raw(job: Job) -> tuple[int, float]:
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Time on the wall, and CPU time of this process without the others it started."""
+
+    seconds: float
+    user_s: float
+    sys_s: float
+
+
+class Clock:
+    """Runs from when it is made: what it takes to get ready is not counted."""
+
+    def __init__(self) -> None:
+        self._before = resource.getrusage(resource.RUSAGE_SELF)
+        self._begun = time.perf_counter()
+
+    def stop(self) -> Spent:
+        """Return what was spent up to now."""
+        seconds = time.perf_counter() - self._begun
+        after = resource.getrusage(resource.RUSAGE_SELF)
+        return Spent(seconds, after.ru_utime - self._before.ru_utime, after.ru_stime - self._before.ru_stime)
+
+
+def _raw(job: Job) -> tuple[int, Spent]:
     """A socket that reads and discards: the floor under every client."""
     sock = socket.create_connection(("localhost", job.port), 60)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -77,59 +100,59 @@ def _raw(job: Job) -> tuple[int, float]:
 
     command(f'LOGIN {job.user} "{job.password}"', b"a1")
     command("EXAMINE INBOX", b"a2")
-    begun = time.perf_counter()
+    clock = Clock()
     command(f"UID FETCH 1:{job.mails} (UID RFC822.SIZE INTERNALDATE BODY.PEEK[]<0.{_RANGE}>)", b"a3")
-    seconds = time.perf_counter() - begun
+    spent = clock.stop()
     sock.close()
-    return job.mails, seconds
+    return job.mails, spent
 
 
-def _drain(job: Job) -> tuple[int, float]:
+def _drain(job: Job) -> tuple[int, Spent]:
     """Our source, fetching only."""
     source = imap.create("bench", imap.Options(protocol="imap", **job.options()), _Password(job.password))
     source.open()
-    begun = time.perf_counter()
+    clock = Clock()
     scan = source.scan("INBOX", None)
     batches = [scan.uids[start : start + job.batch] for start in range(0, len(scan.uids), job.batch)]
     mails = 0
     for uids, ahead in zip(batches, [*batches[1:], ()], strict=True):
         mails += sum(isinstance(answer, RawMessage) for answer in source.fetch(scan, uids, ahead))
-    seconds = time.perf_counter() - begun
+    spent = clock.stop()
     source.close()
-    return mails, seconds
+    return mails, spent
 
 
-def _imapclient(job: Job) -> tuple[int, float]:
+def _imapclient(job: Job) -> tuple[int, Spent]:
     """imapclient as its documentation shows it, in batches of 50."""
     from imapclient import IMAPClient
 
     client: Any = IMAPClient("localhost", job.port, ssl=job.tls, ssl_context=job.context() if job.tls else None)
     client.login(job.user, job.password)
     client.select_folder("INBOX", readonly=True)
-    begun = time.perf_counter()
+    clock = Clock()
     uids = client.search()
     mails = 0
     for start in range(0, len(uids), 50):
         mails += len(client.fetch(uids[start : start + 50], ["RFC822.SIZE", "INTERNALDATE", "BODY.PEEK[]"]))
-    seconds = time.perf_counter() - begun
+    spent = clock.stop()
     client.logout()
-    return mails, seconds
+    return mails, spent
 
 
-def _one_by_one(job: Job) -> tuple[int, float]:
+def _one_by_one(job: Job) -> tuple[int, Spent]:
     """imaplib, one mail a command."""
     client = imaplib.IMAP4("localhost", job.port)
     client.login(job.user, job.password)
     client.select("INBOX", readonly=True)
-    begun = time.perf_counter()
+    clock = Clock()
     for uid in range(1, job.mails + 1):
         assert client.uid("FETCH", str(uid), "(RFC822.SIZE INTERNALDATE BODY.PEEK[])")[0] == "OK"
-    seconds = time.perf_counter() - begun
+    spent = clock.stop()
     client.logout()
-    return job.mails, seconds
+    return job.mails, spent
 
 
-def _pipeline(job: Job) -> tuple[int, float]:
+def _pipeline(job: Job) -> tuple[int, Spent]:
     """What ``bouncepoll poll --once`` does: fetch, parse, classify, store in SQLite, move."""
     from bouncepoll.bootstrap import Application
     from bouncepoll.settings import load
@@ -145,12 +168,12 @@ def _pipeline(job: Job) -> tuple[int, float]:
     with Application(load(folder / "config.toml", env={}, cwd=folder)) as application:
         application.store.mailboxes.all()  # The database is made before the clock runs.
         application.analysing.begin([_A_MAIL], (), None)()  # And who reads mails is ready.
-        begun = time.perf_counter()
+        clock = Clock()
         outcome = application.poll("bench")
-        seconds = time.perf_counter() - begun
+        spent = clock.stop()
     assert outcome.report is not None, outcome.error
     assert outcome.report.settled == outcome.report.recorded == job.mails, outcome.report
-    return outcome.report.recorded, seconds
+    return outcome.report.recorded, spent
 
 
 _STATUS = re.compile(r"(?im)^(?:status|diagnostic-code):.*?\b([45])\.\d{1,3}\.\d{1,3}\b")
@@ -166,12 +189,12 @@ _PHRASES = tuple(
 )
 
 
-def _listmonk(job: Job) -> tuple[int, float]:
+def _listmonk(job: Job) -> tuple[int, Spent]:
     """The POP3 scan of listmonk, made again: STAT, then RETR one by one, parsed, judged by a status or a phrase, DELE."""
     client = poplib.POP3("localhost", job.pop3_port)
     client.user(job.user)
     client.pass_(job.password)
-    begun = time.perf_counter()
+    clock = Clock()
     count, _octets = client.stat()
     hard = 0
     for number in range(1, count + 1):
@@ -183,7 +206,7 @@ def _listmonk(job: Job) -> tuple[int, float]:
         json.dumps({"campaign": campaign, "subscriber": subscriber, "date": message.get("Date"), "hard": hard})
         client.dele(number)
     client.quit()
-    return count, time.perf_counter() - begun
+    return count, clock.stop()
 
 
 def _texts(message: Any) -> Iterator[str]:
@@ -213,20 +236,12 @@ def _quiet() -> None:
     _logs.configure("warning", "json")
 
 
-WAYS: dict[str, Callable[[Job], tuple[int, float]]] = {
+WAYS: dict[str, Callable[[Job], tuple[int, Spent]]] = {
     way.__name__[1:]: way for way in (_raw, _drain, _imapclient, _one_by_one, _pipeline, _listmonk)
 }
 
 if __name__ == "__main__":
     todo = Job(**json.loads(sys.argv[1]))
-    before = resource.getrusage(resource.RUSAGE_SELF)
     found, took = WAYS[todo.way](todo)
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    result = {
-        "mails": found,
-        "seconds": took,
-        "peak_octets": after.ru_maxrss * 1024,
-        "user_s": after.ru_utime - before.ru_utime,
-        "sys_s": after.ru_stime - before.ru_stime,
-    }
-    print(json.dumps(result))
+    peak_octets = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"mails": found, "peak_octets": peak_octets, **asdict(took)}))
