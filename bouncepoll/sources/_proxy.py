@@ -1,6 +1,7 @@
 """The way to a server: straight, or through a SOCKS5 (RFC 1928) or HTTP CONNECT (RFC 9110 section 9.3.6) proxy."""
 
 import socket
+import time
 from contextlib import suppress
 from typing import NamedTuple, Protocol
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -15,6 +16,9 @@ _WANTED = "write socks5://USER:PASSWORD@HOST:PORT or http://USER:PASSWORD@HOST:P
 # RFC 1929 section 2: one octet tells the length.
 _MAX_CREDENTIAL_OCTETS = 255
 _MAX_SAID_CHARACTERS = 120
+# What an HTTP proxy may answer before the tunnel begins.
+_MAX_HEAD_OCTETS = 64 * 1024
+_END_OF_HEAD = b"\r\n\r\n"
 # A peer that is gone is noticed after about three minutes, also while nobody sends anything (IDLE).
 _KEEPALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 30), ("TCP_KEEPCNT", 4))
 
@@ -88,7 +92,10 @@ def _through(proxy: _ProxyAddress, host: str, port: int, timeout_s: float) -> so
     shown = f"the proxy {proxy.host}:{proxy.port}"
     try:
         # The proxy resolves the name: behind a firewall we often cannot.
-        return Proxy(*proxy, rdns=True).connect(host, port, timeout=timeout_s)
+        if proxy.kind is not ProxyType.HTTP:
+            return Proxy(*proxy, rdns=True).connect(host, port, timeout=timeout_s)
+        tunnel = Proxy(*proxy, forward=_ToHttpProxy(*proxy)).connect(host, port, timeout=timeout_s)
+        return socket.socket(fileno=tunnel.detach())
     except ProxyTimeoutError:
         raise ProxyFailed(f"{shown} does not answer within {timeout_s:g} s") from None
     except ProxyConnectionError as exc:
@@ -103,6 +110,54 @@ def _through(proxy: _ProxyAddress, host: str, port: int, timeout_s: float) -> so
         raise ProxyFailed(f"{shown} does not connect us to {host}:{port} ({said or 'it hung up'})") from None
     except (UnicodeError, ValueError, LookupError) as exc:
         raise ProxyFailed(f"{shown} broke its protocol ({type(exc).__name__})") from None
+
+
+class _ToHttpProxy(Proxy):
+    """The way to an HTTP proxy.
+
+    QUIRK: python-socks (3.2) takes what it receives first for the proxy's whole answer. One that comes in pieces would
+    be read as the server's, and a greeting that comes with it would be lost.
+    """
+
+    def connect(self, dest_host: str, dest_port: int, timeout: float | None = None, **_: object) -> "_HeadSocket":
+        """Return a connection to the proxy, of which no more than the answer's head can be read."""
+        try:
+            plain = socket.create_connection((dest_host, dest_port), timeout)
+        except OSError as exc:
+            raise ProxyConnectionError(exc.errno, "no connection") from exc
+        sock = _HeadSocket(fileno=plain.detach())
+        sock.settimeout(timeout)
+        return sock
+
+
+class _HeadSocket(socket.socket):
+    """A socket from which the head of an HTTP answer is read, and not an octet more."""
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        """Return the answer up to its blank line; less where the peer closes, or says something else than HTTP.
+
+        Raises:
+            OSError: it does not end.
+        """
+        deadline = time.monotonic() + (self.gettimeout() or 0.0)
+        head = b""
+        while _END_OF_HEAD not in head and b"HTTP/".startswith(head[:5]):
+            if len(head) > _MAX_HEAD_OCTETS or time.monotonic() > deadline:
+                raise ProxyFailed("its answer does not end")
+            known = len(head)
+            try:
+                seen = head + super().recv(size, flags | socket.MSG_PEEK)
+            except ConnectionError:
+                # What it said before it hung up says why.
+                if head:
+                    break
+                raise
+            if len(seen) == known:
+                break
+            # The blank line may be cut in two.
+            end = seen.find(_END_OF_HEAD)
+            head += super().recv((end + len(_END_OF_HEAD) if end >= 0 else len(seen)) - known, flags)
+        return head
 
 
 def _parsed(url: str) -> _ProxyAddress:

@@ -58,8 +58,17 @@ class Bench:
             client.uid("FETCH", "1:*", "(RFC822.SIZE)")
         return user
 
-    def run(self, way: str, user: DovecotUser, count: int, *, tls: bool = False, port: int | None = None) -> Result:
-        """Read an account in one way, in a fresh process."""
+    def run(
+        self,
+        way: str,
+        user: DovecotUser,
+        count: int,
+        *,
+        tls: bool = False,
+        port: int | None = None,
+        workers: int = 1,
+    ) -> Result:
+        """Read an account in one way, in a fresh process; ``workers`` more read the mails of the pipeline."""
         self._runs += 1
         folder = self._folder / str(self._runs)
         folder.mkdir()
@@ -74,6 +83,7 @@ class Bench:
             "tls": tls,
             "mails": count,
             "folder": str(folder),
+            "workers": workers,
         }
         command = [sys.executable, "-m", "tests.bench.imap_worker", json.dumps(job)]
         env = environment(self._package)
@@ -146,6 +156,7 @@ def whole(bench: Bench, report: Report, count: int, floor: float) -> None:
     pipeline = bench.run("pipeline", bench.account(count), count)
     report.figure("fetch, parse, classify, store, move", pipeline)
     report.goal("pipeline / raw", pipeline.rate / floor, 0.1)
+    report.figure("the same, mails read by two", bench.run("pipeline", bench.account(count), count, workers=2))
     listmonk = bench.run("listmonk", bench.account(count), count)
     report.figure("listmonk's POP3 scan, made again", listmonk)
     report.goal("pipeline / listmonk", pipeline.rate / listmonk.rate, 4)

@@ -39,6 +39,7 @@ class Job:
     mails: int
     folder: str
     batch: int = 500
+    workers: int = 1
 
     @property
     def port(self) -> int:
@@ -161,13 +162,16 @@ def _pipeline(job: Job) -> tuple[int, Spent]:
     options = job.options() | {"auth": None}
     lines = [f"{key} = {json.dumps(value)}\n" for key, value in options.items() if value is not None]
     (folder / "config.toml").write_text(
-        f'[database]\nurl = "sqlite:///{folder}/bench.db"\n[log]\nlevel = "warning"\n[mailboxes.bench]\n'
+        f'[database]\nurl = "sqlite:///{folder}/bench.db"\n[analysis]\nworkers = {job.workers}\n[log]\nlevel = "warning"\n[mailboxes.bench]\n'
         f'protocol = "imap"\nauth.password = "{job.password}"\n{"".join(lines)}'
     )
     _quiet()
     with Application(load(folder / "config.toml", env={}, cwd=folder)) as application:
         application.store.mailboxes.all()  # The database is made before the clock runs.
-        application.analysing.begin([_A_MAIL], (), None)()  # And who reads mails is ready.
+        # And who reads mails is ready: a chunk for each.
+        ready = [application.analysing.begin([_A_MAIL], (), None) for _ in range(job.workers)]
+        for wait in ready:
+            wait()
         clock = Clock()
         outcome = application.poll("bench")
         spent = clock.stop()

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -16,6 +18,7 @@ from bouncepoll.errors import BouncepollError, ConfigurationError, StoreUnavaila
 from bouncepoll.model.delivery import OutboxState
 from bouncepoll.model.message import MessageRef
 from bouncepoll.model.storing import Entry
+from bouncepoll.model.verdict import Kind
 from bouncepoll.store import SqlStore, open_store, outbox, places, schema
 from bouncepoll.testing import FakeClock
 from tests.contracts.storing import (
@@ -290,3 +293,25 @@ def test_a_batch_of_a_thousand_goes_through(store: SqlStore) -> None:
         uow.mark_settled([MessageRef("news", "INBOX", 7, str(i)) for i in range(1000)])
         uow.commit()
     assert count(store, "places", "settled") == 1000
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_filters_are_the_same_objects_until_one_is_changed_by_whomever(
+    database: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    url = new_url(database, request, tmp_path)
+    with closing(_open(url)) as store, closing(_open(url)) as other:
+        made = store.filters.add(bounce_filter("spring", "a@example.net"))
+        first = store.filters.all()
+        with store.begin() as uow:
+            assert uow.filters() is first is store.filters.all()
+        changed = made
+        for changed in (
+            replace(made, enabled=False),
+            replace(made, forward_to=("b@example.net", "c@example.net")),
+            replace(made, forward_kinds=frozenset({Kind.REPLY})),
+        ):
+            other.filters.replace(changed)
+            assert list(store.filters.all()) == [changed]
+        added = other.filters.add(bounce_filter("summer", "a@example.net"))
+        assert list(store.filters.all()) == [changed, added]

@@ -1,5 +1,7 @@
 """Mailboxes behind proxies, and proxies that do not do what they should."""
 
+import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import TypeAlias
@@ -55,6 +57,8 @@ def test_mails_come_through_a_proxy(
         ("http", http_connect(login=True), "does not connect us .*407"),
         ("http", http_connect(answer=b"HTTP/1.1 403 Forbidden \x1b[31m\r\n\r\n"), "does not connect us .*403"),
         ("http", saying(b"\x05\x00"), "does not connect us|broke its protocol"),
+        ("http", saying(b"HTTP/1.1 503 Busy\r\n"), "does not connect us .*503"),
+        ("http", saying(b"HTTP/1.1 200 OK\r\n" + b"x" * 200_000), "does not connect us .*its answer does not end"),
     ],
 )
 def test_a_proxy_that_refuses_is_named_and_no_secret(
@@ -66,6 +70,22 @@ def test_a_proxy_that_refuses_is_named_and_no_secret(
         source.open()
     assert "wrong-p4ss" not in str(caught.value)
     assert "\x1b" not in str(caught.value)
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.02])
+def test_a_greeting_is_not_taken_for_a_part_of_the_proxys_answer(pause_s: float, run: Run, start_imap: Start) -> None:
+    def greet(client: socket.socket) -> tuple[str, int] | None:
+        wanted = http_connect(answer=b"")(client) or ("localhost", server.port)
+        for piece in (b"HTTP/1.1 200 Connection established\r\nVia: 1.1 pro", b"xy\r\n\r", b"\n* OK ready\r\n"):
+            client.sendall(piece)
+            time.sleep(pause_s)
+        return wanted
+
+    through = run(greet)
+    server, source = start_imap(imap_session(greeting=b""), proxy=f"http://127.0.0.1:{through.port}")
+    source.open()
+    assert len(source.scan("INBOX", None).uids) == 3
+    source.close()
 
 
 def test_a_proxy_that_is_not_there_is_explained(start_imap: Start) -> None:
