@@ -1,5 +1,6 @@
 """The process that reads mails: one chunk in, one answer out, until nobody asks any more."""
 
+import gc
 import os
 import signal
 from collections.abc import Callable
@@ -32,6 +33,9 @@ def work(connection: Connection, build: Callable[[], Analysing], limits: Limits)
     except BouncepollError as exc:
         connection.send_bytes(dumps(_failed(exc)))
         return
+    # The rules stay: the collector need not walk through them again and again, which takes a tenth of the time.
+    gc.collect()
+    gc.freeze()
     logged.clear()
     bound_memory(limits.memory_octets)
     connection.send_bytes(dumps(Answer(())))
