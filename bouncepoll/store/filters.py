@@ -32,7 +32,7 @@ _ALL = select(filters).order_by(filters.c.id)
 _ALL_RAW = text(str(_ALL))
 
 # The rows that were read last, and what was made of them: the same for whatever database they came from.
-_last: tuple[Sequence[Row[Any]], Sequence[BounceFilter]] = ((), ())
+_last: tuple[Sequence[Row[Any]], Sequence[BounceFilter]] = ([], [])
 
 
 def load(connection: Connection) -> Sequence[BounceFilter]:
@@ -42,7 +42,7 @@ def load(connection: Connection) -> Sequence[BounceFilter]:
     found = connection.execute(_ALL_RAW).all()
     if found == rows:
         return made
-    made = tuple(_filter_of(row) for row in connection.execute(_ALL))
+    made = [_filter_of(row) for row in connection.execute(_ALL)]
     # Between two statements another process may change a filter.
     if connection.execute(_ALL_RAW).all() == found:
         _last = found, made
