@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from random import Random
 from typing import NamedTuple, TypeVar
 
@@ -134,19 +134,19 @@ class Poller:
                 uow.commit()
         while left:
             left = self._settle_left(left, scan)
-        self._read_new([uid for uid in scan.uids if uid not in known], scan, progress)
+        self._read_new([uid for uid in scan.uids if uid not in known] if known else scan.uids, scan, progress)
         self._settle_outstanding()
 
     def _read_new(self, uids: Sequence[str], scan: Scan, progress: "_Progress") -> None:
         """Read mails batch by batch: while one is stored, the next one is being analysed."""
-        batches = list(_chunks(uids, self._plan.batch))
         begun: _Batch | None = None
-        for now, ahead in zip_longest(batches, batches[1:], fillvalue=()):
+        ahead = islice(_chunks(uids, self._plan.batch), 1, None)
+        for now, then in zip_longest(_chunks(uids, self._plan.batch), ahead, fillvalue=()):
             if self._should_stop():
                 self._report.stopped = True
                 break
             try:
-                following = self._begin(scan, now, ahead)
+                following = self._begin(scan, now, then)
             except TransientError:
                 # Stored all the same: a mailbox that breaks off at every second batch would never be read.
                 if begun is not None:
@@ -316,6 +316,7 @@ class _Progress:
 
     def __init__(self, scan: Scan, cursor: Cursor | None, known: frozenset[str]) -> None:
         self._scan = scan
+        # Those ahead of the mark only: a mailbox may have more mails than should be remembered one by one.
         self._handled = set(known)
         self._next = 0
         old = cursor is not None and cursor.uidvalidity == scan.uidvalidity
@@ -323,7 +324,7 @@ class _Progress:
 
     @property
     def done(self) -> int:
-        return len(self._handled)
+        return self._next + len(self._handled)
 
     def handled(self, uid: str) -> None:
         self._handled.add(uid)
@@ -331,6 +332,7 @@ class _Progress:
     def cursor(self) -> Cursor:
         uids = self._scan.uids
         while self._next < len(uids) and uids[self._next] in self._handled:
+            self._handled.remove(uids[self._next])
             if self._scan.uidvalidity is not None:
                 self._high_water = int(uids[self._next])
             self._next += 1

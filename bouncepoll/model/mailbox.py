@@ -1,7 +1,10 @@
 """Reading a mailbox: what was found, how far we are, what becomes of a mail that is done."""
 
+from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import overload
 
 from bouncepoll.model.message import MessageRef
 
@@ -42,6 +45,36 @@ class Cursor:
     highest_modseq: int | None = None
 
 
+class NumericUids(Sequence[str]):
+    """UIDs that are numbers, of eight octets each instead of sixty: a folder may hold a hundred thousand new mails."""
+
+    __slots__ = ("_numbers",)
+
+    def __init__(self, numbers: Iterable[int]) -> None:
+        self._numbers = array("Q", numbers)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[str, ...]: ...
+    def __getitem__(self, index: int | slice) -> str | tuple[str, ...]:
+        """Return a UID, or a tuple of some."""
+        found = self._numbers[index]
+        return str(found) if isinstance(found, int) else tuple(map(str, found))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+
 @dataclass(frozen=True, slots=True)
 class Scan:
     """The mails of a folder above the high-water mark, oldest first; all of them when the UIDVALIDITY changed.
@@ -52,7 +85,7 @@ class Scan:
     source: str
     folder: str
     uidvalidity: int | None
-    uids: tuple[str, ...]
+    uids: Sequence[str]
     highest_modseq: int | None = None
 
     def ref(self, uid: str) -> MessageRef:

@@ -10,7 +10,7 @@ from operator import attrgetter
 import structlog
 
 from bouncepoll.errors import FolderMissing, MessageUnreadable, SourceUnavailable
-from bouncepoll.model.mailbox import Cursor, Disposition, DoneAction, Scan, Unfetched
+from bouncepoll.model.mailbox import Cursor, Disposition, DoneAction, NumericUids, Scan, Unfetched
 from bouncepoll.model.message import MessageRef, RawMessage
 from bouncepoll.ports import TokenSource
 from bouncepoll.sources._isolate import Isolation, persevere
@@ -72,9 +72,7 @@ class ImapSource:
             known_modseq = cursor.highest_modseq if cursor is not None and same else None
             unchanged = known_modseq is not None and known_modseq == selected.highest_modseq
             uids = [] if unchanged else session.connection.search(above)
-        return Scan(
-            self.name, folder, selected.uidvalidity, tuple(map(str, uids)), highest_modseq=selected.highest_modseq
-        )
+        return Scan(self.name, folder, selected.uidvalidity, NumericUids(uids), highest_modseq=selected.highest_modseq)
 
     def _examined(self, session: _Session, folder: str) -> Selected:
         self._leave(session)
