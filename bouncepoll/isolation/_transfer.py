@@ -136,7 +136,7 @@ def _reducer(known: type[Any]) -> Callable[[Any], tuple[Any, ...]]:
 
 class _Pickler(pickle.Pickler):
     # Slotted dataclasses are pickled field by field in Python otherwise, which costs more than reading a mail's header;
-    # members of an enumeration by "getattr" on Python 3.11.0 to 3.11.3.
+    # members of an enumeration by "getattr" before Python 3.11.5.
     dispatch_table = {  # noqa: RUF012 - pickle asks for this name.
         **{known: _reducer(known) for known in _DATACLASSES},
         **dict.fromkeys(_ENUMS, lambda member: (type(member), (member.value,))),
